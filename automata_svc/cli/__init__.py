@@ -1,0 +1,1 @@
+"""`automata`: one file per command, loaded when it is asked for."""

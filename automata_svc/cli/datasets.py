@@ -1,0 +1,103 @@
+"""`automata datasets ls|show`: what can be named in a job, and what a file looks like when read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from automata_svc.cli.examples import examples
+from automata_svc.cli.options import output_option
+from automata_svc.cli.world import world_of
+from automata_svc.results import figures as fig
+
+
+@click.group(
+    name="datasets",
+    epilog=examples(
+        ("automata datasets ls", "names, and where they were found"),
+        ("automata datasets show letter", "its splits and what is done to it"),
+        ("automata datasets show ./mine.csv --target label", "a file of yours"),
+    ),
+)
+def command() -> None:
+    """List datasets, and look at one."""
+
+
+@command.command(
+    name="ls",
+    epilog=examples(
+        ("automata datasets ls", "those that a job can name"),
+        ("AUTOMATA_DATA_DIRS=~/data automata datasets ls", "with a folder of yours"),
+    ),
+)
+@output_option
+@click.pass_context
+def ls(ctx: click.Context, form: str) -> None:
+    """List the datasets that a job can name."""
+    from automata_svc.datasets.sources import list_datasets
+
+    world = world_of(ctx)
+    found = list_datasets(world.settings)
+    if form != "table":
+        world.say_data([asdict(one) for one in found], form)
+        return
+    rows = [(one.name, one.kind, one.found or "not here", one.about) for one in found]
+    world.say_table(("NAME", "KIND", "WHERE", "ABOUT"), rows)
+    absent = [one for one in found if one.found is None]
+    for one in absent:
+        for line in fig.wrapped(f"{one.name}: {one.get}", world.width, indent="", hanging="  "):
+            world.note(line)
+
+
+@command.command(
+    name="show",
+    epilog=examples(
+        ("automata datasets show letter", "by name"),
+        ("automata datasets show ./mine.csv --target label", "by path"),
+        ("automata datasets show ./mine.npz --test ./test.npz", "with a test file"),
+    ),
+)
+@click.argument("dataset", metavar="NAME|FILE")
+@click.option("--target", help="csv: the column to predict; jsonl: the label's field.")
+@click.option("--test", help="A file with the test rows.")
+@click.option("--val", help="A file with the validation rows.")
+@output_option
+@click.pass_context
+def show(
+    ctx: click.Context,
+    dataset: str,
+    target: str | None,
+    test: str | None,
+    val: str | None,
+    form: str,
+) -> None:
+    """Read and check a dataset, and say how it would be split and prepared."""
+    from automata_svc.datasets.load import describe
+
+    world = world_of(ctx)
+    given = {"target": target, "test": test, "val": val}
+    is_path = "/" in dataset or "." in dataset
+    spec = {"path" if is_path else "name": dataset, **{k: v for k, v in given.items() if v}}
+    shape = describe(spec, world.settings)
+    if form != "table":
+        world.say_data(asdict(shape), form)
+        return
+    names = ", ".join(shape.class_names[:12]) + (" …" if len(shape.class_names) > 12 else "")
+    rows = [
+        ("kind", shape.kind),
+        ("training rows", fig.count(shape.n_train)),
+        ("validation rows", fig.count(shape.n_val)),
+        ("test rows", fig.count(shape.n_test)),
+        ("features", fig.count(shape.n_features)),
+        ("classes", f"{shape.n_classes} ({names})" if names else str(shape.n_classes)),
+        ("digest", shape.digest[:16]),
+    ]
+    if shape.vocabulary:
+        rows.insert(5, ("vocabulary", f"{fig.count(shape.vocabulary)} tokens"))
+    world.say(shape.name)
+    for line in fig.table(rows):
+        world.say(line)
+    for note in shape.notes:
+        for line in fig.wrapped(note, world.width, indent="  - ", hanging="  "):
+            world.say(line)

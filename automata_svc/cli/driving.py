@@ -1,0 +1,31 @@
+"""Driving a job to its end with something to look at: what `tune` and `resume` share."""
+
+from __future__ import annotations
+
+import click
+
+from automata_svc.cli.ending import INTERRUPTED
+from automata_svc.cli.reporting import say_report
+from automata_svc.cli.watching import watching
+from automata_svc.cli.world import World
+
+FAILED = 1
+PAUSED = "PAUSED"
+
+
+def drive_and_report(
+    ctx: click.Context, world: World, job: str, name: str, runner: str, quiet: bool, form: str
+) -> None:
+    """Runs the job here, prints its report, and leaves with the job's exit code."""
+    try:
+        with watching(world, name, quiet) as watch:
+            state = world.service.drive(job, watch, runner)
+    except KeyboardInterrupt:
+        world.note(f"interrupted; everything is kept. Go on with: automata resume {job}")
+        ctx.exit(INTERRUPTED)
+    if state.state == PAUSED:
+        world.note(f"paused; everything is kept. Go on with: automata resume {job}")
+    say_report(world, state, world.service.spec(job), form)
+    if state.state in ("FAILED", "CANCELLED"):
+        world.error(f"job {job} {state.state.lower()}: {state.move.reason}")
+        ctx.exit(FAILED)

@@ -1,0 +1,58 @@
+"""`automata tune JOB.yaml`: from a job file to its report."""
+
+from __future__ import annotations
+
+import click
+
+from automata_svc.cli.driving import drive_and_report
+from automata_svc.cli.examples import examples
+from automata_svc.cli.options import (
+    file_argument,
+    output_option,
+    quiet_option,
+    read_job,
+    runner_option,
+    set_option,
+)
+from automata_svc.cli.world import world_of
+
+
+@click.command(
+    name="tune",
+    epilog=examples(
+        ("automata tune job.yaml", "run it, watch it, read the report"),
+        ("automata tune job.yaml --set budget.price=1.5", "the same for less"),
+        ("automata tune job.yaml -o json > result.json", "the report as stable JSON"),
+        ("automata tune job.yaml --runner inprocess", "one trial at a time, without Ray"),
+        note="Ctrl-C keeps everything; `automata resume JOB` goes on. Exit code 1: the job failed.",
+    ),
+)
+@file_argument
+@set_option
+@runner_option
+@quiet_option
+@output_option
+@click.pass_context
+def command(
+    ctx: click.Context, file: str, sets: tuple[str, ...], runner: str, quiet: bool, form: str
+) -> None:
+    """Run the search that JOB.yaml describes to its end, and show the report.
+
+    The report goes to stdout, progress to stderr. `-` reads the job file from stdin.
+    """
+    world = world_of(ctx)
+    text, source = read_job(file)
+    service = world.service
+    job = service.submit(text, source, sets)
+    row = service.find(job)
+    world.note(f"{row.name}: {job}")
+    for other in service.jobs():
+        if other.name == row.name and other.id != job and other.state in _UNFINISHED:
+            world.note(
+                f"an earlier job of this name is unfinished: {other.id} ({other.state}); "
+                f"`automata resume {other.id}` goes on with it. This is a new job."
+            )
+    drive_and_report(ctx, world, job, row.name, runner, quiet, form)
+
+
+_UNFINISHED = frozenset({"QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING"})

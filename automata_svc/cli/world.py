@@ -1,0 +1,121 @@
+"""What a command sees of its surroundings: settings, the service, and where it may write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from automata_svc.results.figures import ASCII
+from automata_svc.settings import Settings
+
+if TYPE_CHECKING:
+    from automata_svc.jobs.protocol import Service
+    from automata_svc.results.text import Section
+
+
+def _connect() -> Service:
+    from automata_svc import connect
+
+    return connect()
+
+
+@dataclass
+class World:
+    """One per call of `automata`; tests hand in their own."""
+
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    connect: Callable[[], Service] = _connect
+
+    @cached_property
+    def settings(self) -> Settings:
+        return Settings.from_env(self.env)
+
+    @cached_property
+    def service(self) -> Service:
+        """The one door to jobs."""
+        return self.connect()
+
+    @property
+    def width(self) -> int:
+        """Columns to fill; a pipe gets 100 unless COLUMNS says otherwise."""
+        fallback = 80 if sys.stdout.isatty() else 100
+        return max(40, shutil.get_terminal_size((fallback, 24)).columns)
+
+    def is_live(self, stream: IO[str]) -> bool:
+        """Whether control codes make sense there."""
+        return stream.isatty() and self.env.get("TERM", "") not in ("dumb", "")
+
+    def has_colour(self, stream: IO[str]) -> bool:
+        return self.is_live(stream) and not self.env.get("NO_COLOR")
+
+    # ---- saying things ---------------------------------------------------------------------------
+
+    def say(self, text: str = "") -> None:
+        """An answer, on stdout."""
+        _write(sys.stdout, text)
+
+    def note(self, text: str) -> None:
+        """Something beside the answer, on stderr."""
+        _write(sys.stderr, text)
+
+    def error(self, text: str) -> None:
+        head = "error:"
+        if self.has_colour(sys.stderr):
+            head = click.style(head, fg="red", bold=True)
+        _write(sys.stderr, f"{head} {text}")
+
+    def say_sections(self, sections: Sequence[Section]) -> None:
+        """A report: headings stand out where the terminal can."""
+        colour = self.has_colour(sys.stdout)
+        for index, section in enumerate(sections):
+            if index:
+                self.say()
+            self.say(click.style(section.title, bold=True) if colour else section.title)
+            for line in section.lines:
+                self.say(line)
+
+    def say_table(
+        self, head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+    ) -> None:
+        """Rows under a heading."""
+        from automata_svc.results.figures import table
+
+        lines = table([head, *rows], right, indent="")
+        colour = self.has_colour(sys.stdout)
+        self.say(click.style(lines[0], bold=True) if colour else lines[0])
+        for line in lines[1:]:
+            self.say(line)
+
+    def say_data(self, data: Any, form: str) -> None:
+        """A value as JSON or YAML."""
+        if form == "yaml":
+            import yaml
+
+            self.say(yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip())
+        else:
+            import json
+
+            self.say(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def world_of(ctx: click.Context) -> World:
+    """The surroundings of this call."""
+    world = ctx.find_object(World)
+    if world is None:
+        world = World()
+        ctx.find_root().obj = world
+    return world
+
+
+def _write(stream: IO[str], text: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    if "utf" not in encoding.lower():
+        text = text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+    click.echo(text, file=stream)

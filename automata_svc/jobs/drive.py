@@ -1,0 +1,226 @@
+"""The driver: one process that owns a running job, from its lease to its last event."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from automata_svc import __version__
+from automata_svc.errors import Conflict, LeaseLost, UnknownName
+from automata_svc.jobs.protocol import Watcher
+from automata_svc.jobs.summary import summary_of
+from automata_svc.tuning.engine import Engine
+from automata_svc.tuning.inputs import Asked, DriverStart, Input, SubsetBuilt, Ticked
+from automata_svc.tuning.plan import SearchPlan
+from automata_svc.tuning.state import JOB_ENDS, JobState
+
+if TYPE_CHECKING:
+    from automata_svc.database import Database
+    from automata_svc.jobs.local import LocalService
+
+LEASE_S = 30.0
+RENEW_S = 5.0
+POLL_S = 0.9  # promise: a user command acts within a second
+
+
+@dataclass
+class Lease:
+    """The right to write a job's log, renewed by a thread while the driver lives."""
+
+    database: Database
+    job: str
+    token: int
+    lost: threading.Event
+    stopped: threading.Event
+
+    def start(self) -> None:
+        threading.Thread(target=self._renew, name="automata-lease", daemon=True).start()
+
+    def _renew(self) -> None:
+        while not self.stopped.wait(RENEW_S):
+            try:
+                self.database.renew(self.job, self.token, LEASE_S)
+            except LeaseLost:
+                self.lost.set()
+                return
+
+    def release(self) -> None:
+        self.stopped.set()
+        if not self.lost.is_set():
+            self.database.release(self.job, self.token)
+
+
+@dataclass
+class DatabaseLog:
+    """An engine's EventLog over the database, fenced by the lease's token."""
+
+    database: Database
+    job: str
+    token: int
+    state: Callable[[], JobState] | None = None  # for the projection written with the events
+
+    def load(self) -> Iterable[tuple[int, float, str, str]]:
+        return ((s.seq, s.at, s.kind, s.body) for s in self.database.events(self.job))
+
+    def append(self, first_seq: int, at: float, events: Sequence[tuple[str, str]]) -> None:
+        state = self.state() if self.state is not None else None
+        summary = None if state is None or not _worth_a_summary(events) else summary_of(state)
+        first = self.database.append(
+            self.job,
+            self.token,
+            events,
+            at,
+            state=None if state is None else state.state,
+            summary=None if summary is None else json.dumps(summary, ensure_ascii=False),
+        )
+        if first != first_seq:
+            raise LeaseLost(
+                f"{self.job}: event {first_seq} was to be written, the log is at {first}"
+            )
+
+
+def _worth_a_summary(events: Sequence[tuple[str, str]]) -> bool:
+    return any(kind != "passes" and kind != "tick" for kind, _ in events)
+
+
+def owner() -> str:
+    """Who holds a lease: the host, the process, and when it started (pids are used again)."""
+    from automata_svc.database import process_owner
+
+    return process_owner(socket.gethostname(), os.getpid())
+
+
+def versions() -> dict[str, str]:
+    found = {"automata": __version__, "python": platform.python_version()}
+    for package in ("ray", "optuna", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def drive(
+    service: LocalService, job: str, watch: Watcher | None = None, runner: str = "ray"
+) -> JobState:
+    """Takes the job's lease and runs it to its end, a pause, or an interrupt.
+
+    Raises:
+        Conflict: the job is over, or another live driver has it.
+        KeyboardInterrupt: after the job was left PAUSED, resumable.
+    """
+    from automata_svc.jobs.workplace import WORKPLACES
+
+    if runner not in WORKPLACES:
+        raise UnknownName("runner", runner, WORKPLACES)
+    database = service.database
+    record = database.get_job(job)
+    if record.state in JOB_ENDS:
+        raise Conflict(f"{job} is already finished: {record.state}")
+    lease = _lease(database, job)
+    plan = SearchPlan.from_json(json.loads(record.plan))
+    workplace = None
+    try:
+        # Ray starts while datasets load and the log is read.
+        workplace = WORKPLACES[runner](service, plan, record)
+        log = DatabaseLog(database, job, lease.token)
+        engine = Engine(
+            plan,
+            log,
+            time.time,
+            on_events=watch,
+            drop_blobs=lambda keys: _drop(service, keys),
+        )
+        log.state = lambda: engine.state
+        poll = Poll(service, lease, engine)
+        engine.handle(
+            DriverStart(versions(), json.loads(record.template)["sha256"], workplace.slots, runner)
+        )
+        _sweep(service, job, engine)
+        if engine.state.subset is None:
+            engine.handle(SubsetBuilt(*workplace.build_subset()))
+        try:
+            workplace.run(engine, poll)
+        except KeyboardInterrupt:
+            if not engine.finished:
+                engine.handle(Asked("pause", "interrupted"))
+            raise
+        _sweep(service, job, engine)
+        return engine.state
+    finally:
+        if workplace is not None:
+            workplace.close()
+        lease.release()
+
+
+def command_without_driver(service: LocalService, job: str, verb: str, reason: str) -> bool:
+    """Carries a command out at once if nobody drives the job; False if somebody does."""
+    database = service.database
+    record = database.get_job(job)
+    try:
+        lease = _lease(database, job)
+    except Conflict:
+        return False
+    try:
+        plan = SearchPlan.from_json(json.loads(record.plan))
+        log = DatabaseLog(database, job, lease.token)
+        engine = Engine(plan, log, time.time, drop_blobs=lambda keys: _drop(service, keys))
+        log.state = lambda: engine.state
+        engine.handle(Asked(verb, reason))
+        _sweep(service, job, engine)
+    finally:
+        lease.release()
+    return True
+
+
+class Poll:
+    """What a driver looks at about once a second: its lease, user commands, the clock."""
+
+    def __init__(self, service: LocalService, lease: Lease, engine: Engine) -> None:
+        self._service, self._lease, self._engine = service, lease, engine
+        self._last = time.monotonic()
+
+    def __call__(self) -> None:
+        if self._lease.lost.is_set():
+            raise LeaseLost(f"{self._lease.job}: another driver took it over")
+        now = time.monotonic()
+        passed = now - self._last
+        if passed < POLL_S:
+            return
+        self._last = now
+        if self._engine.plan.wall_clock_s is not None:
+            self._engine.handle(Ticked(passed))
+        for verb, body in self._service.database.take_commands(self._lease.job):
+            self._engine.handle(*_asked(verb, body))
+
+
+def _asked(verb: str, body: str) -> list[Input]:
+    return [Asked(verb, json.loads(body or "{}").get("reason", ""))]
+
+
+def _lease(database: Database, job: str) -> Lease:
+    token = database.take_lease(job, owner(), LEASE_S)
+    lease = Lease(database, job, token, threading.Event(), threading.Event())
+    lease.start()
+    return lease
+
+
+def _drop(service: LocalService, keys: Sequence[str]) -> None:
+    for key in keys:
+        service.store.delete(key)
+
+
+def _sweep(service: LocalService, job: str, engine: Engine) -> None:
+    """Deletes checkpoints of the job that nothing refers to: what a killed driver left behind."""
+    kept = engine.referenced_blobs()
+    for key in service.store.keys(f"checkpoints/{job}"):
+        if key not in kept:
+            service.store.delete(key)

@@ -1,0 +1,124 @@
+"""One set of verbs, wherever a job runs. The CLI and a notebook know nothing else.
+
+`jobs.local.LocalService` does it on this machine; a client over HTTP will do it against a server.
+One
+contract test runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from automata_svc.tuning.events import Event
+from automata_svc.tuning.state import JobState
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A line of `automata ls`."""
+
+    id: str
+    name: str
+    project: str
+    state: str
+    reason: str
+    created_at: float
+    updated_at: float
+    trials: int  # planned
+    summary: Mapping[str, Any]  # as written with the last events: proposed, price, best …
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A value in the plan: what it is, and why."""
+
+    value: Any
+    reason: str  # "given", "default: …", "from the price: …"
+
+
+@dataclass(frozen=True)
+class RungLine:
+    """A rung as `plan` prints it."""
+
+    asked: float  # share asked for
+    share: float  # where it lands
+    rows: int
+    steps: tuple[int, int]  # optimizer steps by then: with the largest and the smallest batch
+    trials: int  # that arrive here
+    keep: int | None  # that go on
+    price: float  # what the rung adds to the job's price
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """What a job will do, and cost, before anything is started."""
+
+    job: Mapping[str, Any]  # the job file with every default written out
+    chosen: Mapping[str, Chosen]  # pointer ("spec.subset.fraction") → value and reason
+    dataset: Mapping[str, Any]  # Shape as a mapping
+    rungs: tuple[RungLine, ...]
+    price: float  # of the whole job
+    price_search: float
+    price_confirm: float
+    expected: Mapping[str, Any] | None  # of the recipe: mean regret, misses, where measured
+    artefact: Mapping[str, Any] | None  # key, whether it is already stored
+    warnings: tuple[str, ...]
+
+
+# called after every stored batch of events, from the thread that drives the job
+Watcher = Callable[[JobState, Sequence[Event]], None]
+
+
+class Service(Protocol):
+    """Errors are automata_svc.errors; a job is named by its id, a unique prefix of it, or its name."""
+
+    def plan(self, text: str, source: str, overrides: Sequence[str] = ()) -> PlanView:
+        """Checks a job file and says what it would do. SpecError carries all mistakes."""
+        ...
+
+    def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
+        """Stores a job, QUEUED, with its plan, its template's text and its seeds; returns its id."""
+        ...
+
+    def drive(self, job: str, watch: Watcher | None = None, runner: str = "ray") -> JobState:
+        """Runs a submitted, paused or orphaned job to its end, in this process.
+
+        KeyboardInterrupt: the job is PAUSED (resumable) and the exception raised again.
+        Conflict: another live driver has it, or it is already over.
+        """
+        ...
+
+    def jobs(self, project: str | None = None, state: str | None = None) -> list[JobRow]: ...
+
+    def find(self, job: str) -> JobRow:
+        """NotFound names the nearest."""
+        ...
+
+    def state(self, job: str) -> JobState:
+        """Rebuilt from the log; results.* turns it into reports, tables and reasons."""
+        ...
+
+    def events(self, job: str, after: int = 0) -> list[tuple[int, float, str, Mapping[str, Any]]]:
+        """(seq, at, kind, body) as stored."""
+        ...
+
+    def spec(self, job: str) -> Mapping[str, Any]:
+        """The job file with every default written out, as it was submitted."""
+        ...
+
+    def stop(self, job: str, reason: str = "") -> None:
+        """Ends a job for good: at once where nobody drives it, else its driver sees it within 1 s."""
+        ...
+
+    def pause(self, job: str, reason: str = "") -> None: ...
+
+    def save_best(self, job: str, folder: Path) -> list[Path]:
+        """Writes the winner: model.pt, params.json, template.py, example.py; returns the files."""
+        ...
+
+    def replay(self, job: str) -> list[str]:
+        """Re-derives every recorded decision; returns the divergences in words, [] when none."""
+        ...

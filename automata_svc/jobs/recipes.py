@@ -1,0 +1,55 @@
+"""Rung tables by price: what `budget.price` turns into.
+
+`python -m benchmarks.price` measures these rows by replaying recorded curves through the real core;
+`expected` is what it found, with the sets it was found on. Keeps are for 27 trials and scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+TRIALS = 27  # the size of search the keeps are written for
+DEFAULT_PRICE = 2.5
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a recipe costs in quality, against the full search of the same trials and finish."""
+
+    mean_regret: float  # points of test accuracy
+    misses: float  # share of jobs that lose more than .5 points
+    where: str  # sets, pools and how many jobs
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A rung table that a price can buy."""
+
+    name: str
+    shares: tuple[float, ...]  # of a full training
+    keep: tuple[int, ...]  # of TRIALS; the last is how many are confirmed
+    first_eval_rows: int | None  # validation rows a first-rung value is taken on at most
+    expected: Expected | None
+
+    def keep_of(self, trials: int) -> tuple[int, ...]:
+        """The keeps for a search of another size, at least one and never rising."""
+        kept: list[int] = []
+        most = trials
+        for count in self.keep[:-1]:
+            most = max(1, min(most, round(count * trials / TRIALS)))
+            kept.append(most)
+        return (*kept, max(1, min(most, self.keep[-1])))
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            Recipe("one-finalist", (0.0025, 0.02, 0.06, 0.16), (7, 4, 2, 1), 1000, None),
+            Recipe("two-finalists", (0.0025, 0.02, 0.06, 0.16), (8, 5, 3, 2), 1000, None),
+            Recipe("three-finalists", (0.0025, 0.02, 0.08, 0.32), (12, 8, 5, 3), 1000, None),
+        )
+    }
+)

@@ -1,0 +1,302 @@
+"""Rungs, keeps and the price of a job: from the price asked for, or from what was written out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from automata_svc.errors import Problem
+from automata_svc.jobs.protocol import Chosen
+from automata_svc.jobs.recipes import DEFAULT_PRICE, RECIPES, Expected, Recipe
+from automata_svc.jobs.rungs import MIN_STEPS, Asked, land, steps_at
+from automata_svc.jobs.subsets import SubsetChoice
+from automata_svc.spec.job import TuneJob
+from automata_svc.tuning.costing import SLACK, confirm_price, search_price, test_price
+from automata_svc.tuning.plan import SearchPlan
+
+DEFAULT_ETA = 3.0  # cited: the usual reduction factor of (A)SHA
+DEFAULT_GRACE = 0.01  # measured: at 1 % of a training values begin to rank (price of tuning)
+DEFAULT_MAX_SHARE = 0.32  # last rung of the asynchronous schedulers where nothing is given
+
+# Given a first share and the remaining fields, the plan with its pass table.
+WithRungs = Callable[..., SearchPlan]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A plan with its rungs, and what it will cost if nothing fails."""
+
+    plan: SearchPlan
+    arrivals: tuple[int, ...]  # trials expected at each rung
+    rung_prices: tuple[float, ...]
+    confirm: float
+    recipe: str | None
+    expected: Expected | None
+    chosen: dict[str, Chosen]
+
+    @property
+    def price(self) -> float:
+        return sum(self.rung_prices) + self.confirm
+
+
+def choose_schedule(
+    job: TuneJob,
+    trials: int,
+    subset: SubsetChoice,
+    with_rungs: WithRungs,
+    largest_batch: int,
+    problems: list[Problem],
+) -> Schedule | None:
+    """The rung table of a job; explicit shares and keeps win over the price."""
+    scheduler = job.spec.scheduler
+    if scheduler.type == "successive_halving" and scheduler.shares is None:
+        return _from_price(job, trials, with_rungs, largest_batch, problems)
+    schedule = _EXPLICIT[scheduler.type](job, trials, subset, with_rungs)
+    limit = job.spec.budget.price
+    floor = _floor(schedule)
+    if limit is not None and limit + SLACK < floor:
+        problems.append(
+            Problem(
+                "spec.budget.price",
+                f"{limit:g} cannot pay one rung and the confirmation, which take {floor:.3g} with "
+                f"these rungs; raise the price or lower scheduler.shares",
+            )
+        )
+        return None
+    return schedule
+
+
+def nearest_price(prices: Sequence[float], asked: float) -> float:
+    return min(prices, key=lambda price: abs(price - asked))
+
+
+# ---- from the price
+# -------------------------------------------------------------------------------
+
+
+def _from_price(
+    job: TuneJob,
+    trials: int,
+    with_rungs: WithRungs,
+    largest_batch: int,
+    problems: list[Problem],
+) -> Schedule | None:
+    given = job.spec.budget.price
+    asked = DEFAULT_PRICE if given is None else given
+    built = [_build(job, recipe, trials, with_rungs) for recipe in RECIPES.values()]
+    payable = [schedule for schedule in built if schedule.price <= asked + SLACK]
+    if not payable:
+        cheapest = min(built, key=lambda schedule: schedule.price)
+        if given is None:
+            # The default is a wish, not a limit somebody set: take the nearest and say so.
+            schedule = _limited(cheapest, math.ceil(cheapest.price * 100) / 100)
+            return _explained(schedule, f"default {DEFAULT_PRICE:g} cannot pay any recipe here")
+        problems.append(
+            Problem(
+                "spec.budget.price",
+                f"no recipe for {trials} trials on this dataset is as cheap as {asked:g}; the "
+                f"cheapest takes {cheapest.price:.3f} (recipe {cheapest.recipe}). Raise the price to "
+                f"{math.ceil(cheapest.price * 100) / 100:g}, or lower budget.trials",
+            )
+        )
+        return None
+    best = max(payable, key=lambda schedule: schedule.price)
+    best = _raise_first_rung(job, best, trials, with_rungs, largest_batch, asked)
+    why = "given" if given is not None else "default"
+    return _explained(_limited(best, asked), f"{why}: price {asked:g}")
+
+
+def _build(
+    job: TuneJob,
+    recipe: Recipe,
+    trials: int,
+    with_rungs: WithRungs,
+    first_share: float | None = None,
+) -> Schedule:
+    shares = list(recipe.shares)
+    if first_share is not None:
+        shares = [max(share, first_share) for share in shares]
+    keep = recipe.keep_of(trials)
+    rows = [recipe.first_eval_rows] + [None] * (len(shares) - 1)
+    asked = [Asked(s, k, r) for s, k, r in zip(shares, keep, rows, strict=True)]
+    finalists = job.spec.confirm.top_k or keep[-1]
+    plan = _plan(job, with_rungs, asked, finalists)
+    schedule = _priced(plan, _halving_arrivals(plan, trials))
+    expected = recipe.expected if first_share is None else None
+    return replace(schedule, recipe=recipe.name, expected=expected)
+
+
+def _raise_first_rung(
+    job: TuneJob,
+    schedule: Schedule,
+    trials: int,
+    with_rungs: WithRungs,
+    largest_batch: int,
+    limit: float,
+) -> Schedule:
+    """Moves a first rung below MIN_STEPS optimizer steps up, as far as the price allows."""
+    plan = schedule.plan
+    if steps_at(plan.rungs[0], plan.table, largest_batch) >= MIN_STEPS or schedule.recipe is None:
+        return schedule
+    recipe = RECIPES[schedule.recipe]
+    wanted = MIN_STEPS * largest_batch / plan.total_rows
+    low, best = plan.rungs[0].asked, schedule
+    for part in range(1, 9):  # eighths of the way: enough to land on the highest payable one
+        share = low + (wanted - low) * part / 8
+        raised = _build(job, recipe, trials, with_rungs, first_share=share)
+        if raised.price <= limit + SLACK:
+            best = raised
+    return best
+
+
+def _explained(schedule: Schedule, why: str) -> Schedule:
+    plan = schedule.plan
+    note = f"from the price ({why}): recipe {schedule.recipe}"
+    chosen = {
+        "scheduler.shares": Chosen([rung.asked for rung in plan.rungs], note),
+        "scheduler.keep": Chosen([rung.keep for rung in plan.rungs], note),
+        "scheduler.eval_rows": Chosen([rung.eval_rows or None for rung in plan.rungs], note),
+        "scheduler.rank_by": Chosen(
+            list(plan.rank_by), "the better of two ranks is near the best on every set measured"
+        ),
+        "confirm.top_k": Chosen(plan.finalists, note),
+        "budget.price": Chosen(plan.price_limit, why),
+    }
+    return replace(schedule, chosen=chosen)
+
+
+def _limited(schedule: Schedule, limit: float) -> Schedule:
+    return replace(schedule, plan=replace(schedule.plan, price_limit=max(limit, schedule.price)))
+
+
+# ---- written out
+# ----------------------------------------------------------------------------------
+
+
+def _halving(job: TuneJob, trials: int, subset: SubsetChoice, with_rungs: WithRungs) -> Schedule:
+    spec = job.spec.scheduler
+    shares = spec.shares or ()
+    keep = spec.keep or _geometric(trials, len(shares), spec.reduction_factor or DEFAULT_ETA)
+    rows = spec.eval_rows or (None,) * len(shares)
+    asked = [Asked(s, k, r) for s, k, r in zip(shares, keep, rows, strict=True)]
+    plan = _plan(job, with_rungs, asked, job.spec.confirm.top_k or keep[-1])
+    return _written(job, _priced(plan, _halving_arrivals(plan, trials)))
+
+
+def _fifo(job: TuneJob, trials: int, subset: SubsetChoice, with_rungs: WithRungs) -> Schedule:
+    spec = job.spec.scheduler
+    share = spec.max_share or subset.fraction
+    plan = _plan(job, with_rungs, [Asked(share, None)], job.spec.confirm.top_k or 1)
+    return _written(job, _priced(plan, (trials,)))
+
+
+def _asynchronous(
+    job: TuneJob, trials: int, subset: SubsetChoice, with_rungs: WithRungs
+) -> Schedule:
+    spec = job.spec.scheduler
+    eta = spec.reduction_factor or DEFAULT_ETA
+    if spec.shares is not None:
+        shares = list(spec.shares)
+    else:
+        grace, top = spec.grace_share or DEFAULT_GRACE, spec.max_share or DEFAULT_MAX_SHARE
+        shares = [grace]
+        while shares[-1] * eta < top * (1 - 1e-9):
+            shares.append(shares[-1] * eta)
+        shares.append(max(top, grace))
+        shares = sorted(set(shares))
+    rows = spec.eval_rows or (None,) * len(shares)
+    asked = [Asked(s, None, r) for s, r in zip(shares, rows, strict=True)]
+    plan = _plan(job, with_rungs, asked, job.spec.confirm.top_k or 1)
+    arrivals = [trials]
+    for _ in plan.rungs[1:]:
+        arrivals.append(max(1, math.ceil(arrivals[-1] / eta)))
+    return _written(job, _priced(plan, tuple(arrivals)))
+
+
+_EXPLICIT = {
+    "successive_halving": _halving,
+    "fifo": _fifo,
+    "asha": _asynchronous,
+    "asha_promote": _asynchronous,
+}
+
+
+def _written(job: TuneJob, schedule: Schedule) -> Schedule:
+    spec, plan = job.spec.scheduler, schedule.plan
+    limit = job.spec.budget.price
+    given = spec.shares is not None or spec.max_share is not None
+
+    def why(is_given: bool, default: str) -> str:
+        return "given" if is_given else default
+
+    chosen = {
+        "scheduler.shares": Chosen(
+            [rung.asked for rung in plan.rungs],
+            why(given, "default: the fraction, `epochs` walks over the subset")
+            if plan.scheduler == "fifo"
+            else why(given, f"default: from {DEFAULT_GRACE:g} by η to {DEFAULT_MAX_SHARE:g}"),
+        ),
+        "scheduler.rank_by": Chosen(list(plan.rank_by), "default"),
+        "confirm.top_k": Chosen(plan.finalists, why(job.spec.confirm.top_k is not None, "default")),
+        "budget.price": Chosen(limit, why(limit is not None, "no limit: the rungs are given")),
+    }
+    if plan.scheduler == "successive_halving":
+        chosen["scheduler.keep"] = Chosen(
+            [rung.keep for rung in plan.rungs], why(spec.keep is not None, "default: by η")
+        )
+    elif plan.scheduler != "fifo":
+        chosen["scheduler.reduction_factor"] = Chosen(
+            plan.reduction_factor, why(spec.reduction_factor is not None, "default")
+        )
+    return replace(schedule, plan=replace(plan, price_limit=limit), chosen=chosen)
+
+
+# ---- shared
+# ---------------------------------------------------------------------------------------
+
+
+def _plan(
+    job: TuneJob, with_rungs: WithRungs, asked: Sequence[Asked], finalists: int
+) -> SearchPlan:
+    fields: dict[str, Any] = {
+        "scheduler": job.spec.scheduler.type,
+        "reduction_factor": job.spec.scheduler.reduction_factor or DEFAULT_ETA,
+        "finalists": finalists,
+    }
+    plan = with_rungs(asked[0].share, rungs=(), **fields)
+    return replace(plan, rungs=land(asked, plan.table))
+
+
+def _priced(plan: SearchPlan, arrivals: tuple[int, ...]) -> Schedule:
+    starts = (0, *(rung.boundary for rung in plan.rungs[:-1]))
+    prices = tuple(
+        count * search_price(plan, start, rung.boundary)
+        for count, start, rung in zip(arrivals, starts, plan.rungs, strict=True)
+    )
+    confirm = 0.0
+    if plan.confirm:
+        count = min(plan.finalists, arrivals[-1])
+        confirm = count * confirm_price(plan, plan.rungs[-1].boundary) + test_price(plan)
+    return Schedule(plan, arrivals, prices, confirm, None, None, {})
+
+
+def _halving_arrivals(plan: SearchPlan, trials: int) -> tuple[int, ...]:
+    arrivals, count = [], trials
+    for rung in plan.rungs:
+        arrivals.append(count)
+        count = min(count, rung.keep or 1)
+    return tuple(arrivals)
+
+
+def _geometric(trials: int, rungs: int, eta: float) -> tuple[int, ...]:
+    return tuple(max(1, round(trials / eta ** (i + 1))) for i in range(rungs))
+
+
+def _floor(schedule: Schedule) -> float:
+    """One trial at the first rung, and the confirmation from there."""
+    plan = schedule.plan
+    first = plan.rungs[0].boundary
+    confirm = confirm_price(plan, first) + test_price(plan) if plan.confirm else 0.0
+    return search_price(plan, 0, first) + confirm

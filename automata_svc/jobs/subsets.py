@@ -1,0 +1,87 @@
+"""Which rows the trials of a job will see: the strategy with its options, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from automata_svc.datasets import Shape
+from automata_svc.errors import Problem, nearest, unknown
+from automata_svc.selection import STRATEGIES
+from automata_svc.selection.encoders import ENCODERS, default_encoder
+from automata_svc.spec.job import TuneJob
+
+# Walks of a subset between selections. A gradient subset costs a forward pass over its pool; at
+# every
+# fifth walk that is about a quarter of the training it chooses rows for (algorithms, §7.3).
+SELECT_EVERY = {"automata": 5}
+
+
+@dataclass(frozen=True)
+class SubsetChoice:
+    strategy: str
+    fraction: float
+    options: Mapping[str, Any]  # all of the strategy's options, defaults included
+    encoder: str | None
+    select_every: int
+    select_reason: str
+
+
+def choose_subset(
+    job: TuneJob, shape: Shape | None, problems: list[Problem]
+) -> SubsetChoice | None:
+    """Fills the subset section in, or says what is wrong with it."""
+    spec = job.spec.subset
+    strategy = STRATEGIES.get(spec.strategy)
+    if strategy is None:
+        message = unknown("strategy", spec.strategy, STRATEGIES)
+        problems.append(Problem("spec.subset.strategy", message))
+        return None
+    before = len(problems)
+    for name, value in spec.options.items():
+        pointer = f"spec.subset.options.{name}"
+        if name not in strategy.options:
+            hint = nearest(name, strategy.options)
+            meant = f" (did you mean '{hint}'?)" if hint else ""
+            known = ", ".join(sorted(strategy.options)) or "none"
+            problems.append(
+                Problem(
+                    pointer,
+                    f"strategy '{spec.strategy}' has no such option{meant}; it has: {known}",
+                )
+            )
+        elif not _like(value, strategy.options[name]):
+            problems.append(
+                Problem(
+                    pointer,
+                    f"{value!r} is not of the kind of its default {strategy.options[name]!r}",
+                )
+            )
+    encoder = None
+    if "embeddings" in strategy.needs and shape is not None:
+        encoder = spec.encoder or default_encoder(shape.kind)
+        if encoder not in ENCODERS:
+            problems.append(Problem("spec.subset.encoder", unknown("encoder", encoder, ENCODERS)))
+    elif spec.encoder is not None and "embeddings" not in strategy.needs:
+        message = f"strategy '{spec.strategy}' looks at no embeddings; leave it out"
+        problems.append(Problem("spec.subset.encoder", message))
+    if len(problems) > before:
+        return None
+    default = SELECT_EVERY.get(spec.strategy, 1)
+    return SubsetChoice(
+        strategy=spec.strategy,
+        fraction=1.0 if spec.strategy == "full" else spec.fraction,
+        options={**strategy.options, **spec.options},
+        encoder=encoder,
+        select_every=spec.select_every or default,
+        select_reason=f"default: every {default} walk(s) of the subset",
+    )
+
+
+def _like(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, int | float):
+        return isinstance(value, int | float)
+    return isinstance(value, type(default))

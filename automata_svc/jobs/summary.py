@@ -1,0 +1,37 @@
+"""The line of `automata ls`: written beside the events, so that listing jobs reads no log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from automata_svc.tuning.state import JobState
+
+
+def summary_of(state: JobState) -> dict[str, Any]:
+    """What is worth knowing of a job at a glance; JSON-able."""
+    result = state.result
+    best = None
+    for rung in range(len(state.rungs) - 1, -1, -1):
+        leader = state.rungs[rung].best()
+        if leader is not None:
+            best = {
+                "trial": leader,
+                "value": state.rungs[rung].values[leader].metric,
+                "rung": rung + 1,
+            }
+            break
+    if result is not None:
+        best = {
+            "trial": result.trial,
+            "value": result.val.get(state.plan.metric),
+            "rung": None,
+            "test": dict(result.test),
+        }
+    return {
+        "reason": state.move.reason,
+        "since": state.move.since,
+        "proposed": len(state.trials),
+        "running": len(state.open),
+        "price": state.price,
+        "best": best,
+    }

@@ -1,0 +1,156 @@
+"""Where a driver's trials run: the data they share, the subsets built for them, and the runner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from automata_svc.datasets import Dataset, Source, load_dataset
+from automata_svc.selection import STRATEGIES
+from automata_svc.selection.types import Arrays
+from automata_svc.trials.types import Reply, Report, SegmentOrder
+from automata_svc.tuning.engine import Engine
+from automata_svc.tuning.plan import SearchPlan
+from automata_svc.tuning.runners.ray_kit import TemplateProgram
+
+if TYPE_CHECKING:
+    from automata_svc.database import JobRecord
+    from automata_svc.jobs.local import LocalService
+
+Poll = Callable[[], None]
+Prepared = tuple[str | None, bool, float, int, str]  # the fields of `SubsetBuilt`
+
+
+@dataclass
+class Material:
+    """What every trial of a job works with; loaded once, by the driver."""
+
+    service: LocalService
+    plan: SearchPlan
+    dataset: Dataset
+    template: Mapping[str, Any]  # name, path, sha256, text
+    _artefact: tuple[Arrays, Prepared] | None = None
+
+    @classmethod
+    def load(cls, service: LocalService, plan: SearchPlan, record: JobRecord) -> Material:
+        template = json.loads(record.template)
+        source = Source.of(json.loads(record.spec)["spec"]["trial"]["dataset"])
+        return cls(service, plan, load_dataset(source, service.settings), template)
+
+    def program(self) -> TemplateProgram:
+        template = self.template
+        return TemplateProgram(
+            template["text"], template["sha256"], template["path"], self.service.settings.store_url
+        )
+
+    def artefact(self) -> tuple[Arrays, Prepared]:
+        """The strategy's model-free arrays, and what `SubsetBuilt` says of them."""
+        if self._artefact is None:
+            self._artefact = self._find_artefact()
+        return self._artefact
+
+    def _find_artefact(self) -> tuple[Arrays, Prepared]:
+        plan = self.plan
+        if "embeddings" not in STRATEGIES[plan.strategy].needs:
+            return {}, (None, False, 0.0, 0, "")  # drawn from labels alone, by the trial itself
+        from automata_svc.selection.artefacts import load_or_build, request_for
+
+        request = request_for(
+            plan.strategy,
+            self.dataset,
+            encoder=plan.encoder,
+            size=plan.table.subset_rows,
+            options=plan.strategy_options,
+            seed=plan.seed,
+        )
+        built = load_or_build(self.service.store, request, self.dataset)
+        return built.arrays, (built.key, built.hit, built.seconds, built.forward_rows, built.note)
+
+
+class Workplace(Protocol):
+    """Made at the start of a drive, closed at its end."""
+
+    slots: int
+
+    def build_subset(self) -> Prepared:
+        """Builds or finds the artefact; the fields of `SubsetBuilt`."""
+        ...
+
+    def run(self, engine: Engine, poll: Poll) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InProcessWorkplace:
+    """One slot in the driver's own process."""
+
+    slots = 1
+
+    def __init__(self, service: LocalService, plan: SearchPlan, record: JobRecord) -> None:
+        self._material = Material.load(service, plan, record)
+
+    def build_subset(self) -> Prepared:
+        return self._material.artefact()[1]
+
+    def run(self, engine: Engine, poll: Poll) -> None:
+        from automata_svc.trials.data import TrialData
+        from automata_svc.tuning.runners.inprocess import InProcess
+
+        material = self._material
+        dataset = material.dataset
+        data = TrialData(
+            shape=dataset.shape,
+            train=dataset.train,
+            val=dataset.val,
+            open_test=dataset.open_test,
+            artefact=material.artefact()[0],
+        )
+        carry_out = material.program()
+
+        def program(order: SegmentOrder, send: Callable[[Report], Reply]) -> None:
+            carry_out(order, data, send)
+
+        InProcess(program, poll).run(engine)
+
+    def close(self) -> None:
+        return None
+
+
+class RayWorkplace:
+    """A Ray of this driver's own, which starts while the data loads."""
+
+    def __init__(self, service: LocalService, plan: SearchPlan, record: JobRecord) -> None:
+        from automata_svc.tuning.runners.ray import RayHost, RayRunner
+
+        self._host = RayHost()
+        self._host.prewarm(plan.cpus, plan.gpus, plan.parallelism)
+        try:
+            self._material = Material.load(service, plan, record)
+            self._runner = RayRunner(
+                self._material.program(),
+                self._material.dataset,
+                load_artefact=lambda key: self._material.artefact()[0],
+                host=self._host,
+            )
+            self.slots = self._runner.slots(plan)
+        except BaseException:
+            self._host.stop()
+            raise
+
+    def build_subset(self) -> Prepared:
+        return self._material.artefact()[1]
+
+    def run(self, engine: Engine, poll: Poll) -> None:
+        self._runner.poll = poll
+        self._runner.run(engine)
+
+    def close(self) -> None:
+        self._host.stop()
+
+
+WORKPLACES: Mapping[str, Callable[[LocalService, SearchPlan, JobRecord], Workplace]] = (
+    MappingProxyType({"ray": RayWorkplace, "inprocess": InProcessWorkplace})
+)

@@ -1,0 +1,312 @@
+"""What is asked: one job file, as data. Nothing here opens a file, a dataset or a template.
+
+What needs the template, the dataset or the strategy to be judged is judged by `jobs.planner`; what can be
+judged from the file alone is judged here, all mistakes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from automata_svc.spec.base import (
+    AnyScalar,
+    Bool,
+    Float,
+    Int,
+    Mistakes,
+    Model,
+    Seconds,
+    as_labels,
+    said,
+    show,
+)
+from automata_svc.spec.domain import Domain
+from automata_svc.spec.scheduler import SchedulerSpec
+from automata_svc.spec.space import read_space
+
+Share = Annotated[Float, Field(gt=0, le=1)]
+Name = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+DATASET_SUFFIXES = (".npz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
+
+# ---- metadata -------------------------------------------------------------------------------------
+
+
+class Metadata(Model):
+    """Who a job is."""
+
+    name: Name  # need not be unique; a job's id is
+    project: Name = "default"  # jobs of a project share subsets, where the scope says so
+    labels: Annotated[dict[str, str], BeforeValidator(as_labels)] = {}
+
+
+# ---- trial ----------------------------------------------------------------------------------------
+
+
+class DatasetSpec(Model):
+    """A named dataset, or files of the user's own. A text alone is a name, or a path if it looks so."""
+
+    name: str | None = Field(None, min_length=1)
+    path: str | None = Field(None, min_length=1)  # .npz, .csv, .jsonl; the last two also with .gz
+    target: str | None = None  # the column or field to predict; with a path
+    test: str | None = None  # file with the test rows; with a path
+    val: str | None = None  # file with the validation rows; with a path
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_alone(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            is_path = "/" in value or value.endswith(DATASET_SUFFIXES)
+            return {"path" if is_path else "name": value}
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> DatasetSpec:
+        mistakes = Mistakes()
+        if (self.name is None) == (self.path is None):
+            mistakes.add((), "takes a name or a path, one of the two")
+        elif self.name is not None:
+            for key in ("target", "test", "val"):
+                if getattr(self, key) is not None:
+                    mistakes.add(key, "goes with a path; a named dataset fixes its own")
+        mistakes.raise_any()
+        return self
+
+
+class Resources(Model):
+    """What one segment holds while it runs."""
+
+    cpu: Annotated[Float, Field(gt=0)] = 1.0  # also its torch threads, rounded down
+    gpu: Annotated[Float, Field(ge=0)] = 0.0
+
+
+class TrialSpec(Model):
+    """What one configuration trains."""
+
+    template: str = Field(min_length=1)  # a name, or the path of a file
+    dataset: DatasetSpec
+    settings: dict[str, AnyScalar] = {}  # parameters of the template that are not searched
+    resources: Resources = Resources()
+
+
+# ---- objective ------------------------------------------------------------------------------------
+
+_MODES: Mapping[str, str] = {
+    "max": "max",
+    "maximize": "max",
+    "maximise": "max",
+    "min": "min",
+    "minimize": "min",
+    "minimise": "min",
+}
+
+
+def _default_mode(data: dict[str, Any]) -> Literal["max", "min"]:
+    return "min" if str(data.get("metric", "")).endswith(("loss", "error")) else "max"
+
+
+class Objective(Model):
+    """What makes one trial better than another."""
+
+    metric: str = Field("val_accuracy", min_length=1)  # what the template reports, with val_ in front
+    # max, unless the metric's name ends with loss or error
+    mode: Literal["max", "min"] = Field(default_factory=_default_mode)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_words(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        words = [key for key in ("mode", "goal", "direction") if key in value]
+        if len(words) > 1:
+            raise said(f"{' and '.join(words)} say the same; keep mode")
+        if not words:
+            return value
+        asked = value[words[0]]
+        mode = _MODES.get(asked.lower()) if isinstance(asked, str) else None
+        if mode is None:
+            mistakes = Mistakes()
+            is_value = isinstance(asked, int | float) and not isinstance(asked, bool)
+            instead = "; a value that is good enough is budget.goal" if is_value else ""
+            mistakes.add(words[0], f"{show(asked)} is neither max nor min{instead}", asked)
+            mistakes.raise_any()
+        return {**{k: v for k, v in value.items() if k != words[0]}, "mode": mode}
+
+
+# ---- subset, search, guards -----------------------------------------------------------------------
+
+
+def _as_options(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise said(f"{show(value)} is not a mapping of option names to values")
+    return {str(key): item for key, item in value.items()}
+
+
+class SubsetSpec(Model):
+    """Which rows a trial sees."""
+
+    strategy: str = Field("adaptive_random", min_length=1)
+    fraction: Share = 0.1  # subset rows / training rows
+    scope: Literal["job", "project"] = "project"  # who shares a model-free subset
+    select_every: Annotated[Int, Field(ge=1)] | None = None  # walks over a subset between selections
+    encoder: str | None = Field(None, min_length=1)  # only for strategies that look at embeddings
+    options: Annotated[dict[str, Any], BeforeValidator(_as_options)] = {}  # the strategy's own
+
+
+class SearchSpec(Model):
+    """How configurations are proposed."""
+
+    type: Literal["random", "qmc", "grid", "tpe"] = "random"
+    seed: Annotated[Int, Field(ge=0)] = 0  # reaches every draw of the job
+    startup_trials: Annotated[Int, Field(ge=0)] | None = None  # tpe: random ones before its model
+    start_points: tuple[dict[str, AnyScalar], ...] = ()  # tried first; what they leave out is drawn
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> SearchSpec:
+        if self.startup_trials is not None and self.type != "tpe":
+            mistakes = Mistakes()
+            mistakes.add("startup_trials", f"goes with type tpe; {self.type} has no model to start")
+            mistakes.raise_any()
+        return self
+
+
+class GuardSpec(Model):
+    """An early-termination rule that compares a trial with its own past. A text alone is its type."""
+
+    type: Literal["non_finite", "divergence"]
+    loss_ratio: Annotated[Float, Field(gt=1)] | None = None  # × first pass's loss; null: the guard's
+    gradient_spike: Annotated[Float, Field(gt=1)] | None = None  # × usual norm; null: the guard's
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text_alone(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> GuardSpec:
+        mistakes = Mistakes()
+        for key in ("loss_ratio", "gradient_spike"):
+            if self.type != "divergence" and getattr(self, key) is not None:
+                mistakes.add(key, f"goes with type divergence; {self.type} has no threshold")
+        mistakes.raise_any()
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in handler(self).items() if value is not None}
+
+
+# ---- confirmation, budget, failure, checkpoints ---------------------------------------------------
+
+
+class FinishSpec(Model):
+    """How a full training ends."""
+
+    decay: Annotated[Float, Field(ge=0, le=0.5)] = 0.2  # share over which the rate goes to 0; 0: never
+
+
+class ConfirmSpec(Model):
+    """The best trials on all training rows, to share 1."""
+
+    enabled: Bool = True
+    resume: Bool = True  # go on from the last rung; else from the start, at a price of 1 each
+    finish: FinishSpec = FinishSpec()
+    top_k: Annotated[Int, Field(ge=1)] | None = None  # how many; null: what the rungs leave
+
+
+class BudgetSpec(Model):
+    """What a job may take; whatever is met first ends the search."""
+
+    trials: Annotated[Int, Field(ge=1, le=1_000_000)]
+    price: Annotated[Float, Field(gt=0)] | None = None  # full trainings; null: the plan's default
+    wall_clock: Annotated[Seconds, Field(gt=0)] | None = None  # driver-alive seconds, or "6h", "30m"
+    goal: Float | None = None  # an objective value that is good enough
+    no_improve_trials: Annotated[Int, Field(ge=1)] | None = None  # trials in a row without a better
+
+
+class FailureSpec(Model):
+    """How much may go wrong."""
+
+    trial_retries: Annotated[Int, Field(ge=0)] = 2  # lost segments a trial may have
+    max_failed_trials: Annotated[Int, Field(ge=0)] = 10  # more than that fail the job
+
+
+class CheckpointSpec(Model):
+    """What a kill may cost."""
+
+    every_share: Annotated[Float, Field(gt=0, le=0.5)] = 0.05  # of a full training
+
+
+# ---- the job --------------------------------------------------------------------------------------
+
+_Space = Annotated[
+    dict[str, Domain],
+    PlainValidator(read_space),
+    PlainSerializer(lambda space: {name: domain.to_json() for name, domain in space.items()}),
+]
+_DEFAULT_GUARDS = (GuardSpec(type="non_finite"), GuardSpec(type="divergence"))
+
+
+class JobSpec(Model):
+    """What one search is to do."""
+
+    description: str = Field("", max_length=10_000)
+    trial: TrialSpec
+    objective: Objective = Objective()
+    space: _Space
+    subset: SubsetSpec = SubsetSpec()
+    search: SearchSpec = SearchSpec()
+    scheduler: SchedulerSpec = SchedulerSpec()
+    guards: tuple[GuardSpec, ...] = _DEFAULT_GUARDS
+    confirm: ConfirmSpec = ConfirmSpec()
+    budget: BudgetSpec
+    failure: FailureSpec = FailureSpec()
+    parallelism: Annotated[Int, Field(ge=1)] | None = None  # segments at a time; null: all free slots
+    checkpoint: CheckpointSpec = CheckpointSpec()
+
+    @field_validator("guards", mode="after")
+    @classmethod
+    def _each_once(cls, guards: tuple[GuardSpec, ...]) -> tuple[GuardSpec, ...]:
+        mistakes = Mistakes()
+        for index, guard in enumerate(guards):
+            if any(guard.type == other.type for other in guards[:index]):
+                mistakes.add((index,), f"guard {guard.type} is listed twice")
+        mistakes.raise_any()
+        return guards
+
+    @model_validator(mode="after")
+    def _fits_the_trials(self) -> JobSpec:
+        mistakes = Mistakes()
+        trials, keep, top_k = self.budget.trials, self.scheduler.keep, self.confirm.top_k
+        if keep is not None and keep[0] > trials:
+            message = f"keeps {keep[0]} trials at the first rung, but budget.trials is {trials}"
+            mistakes.add(("scheduler", "keep"), message)
+        if top_k is not None and top_k > trials:
+            message = f"{top_k} trials are to be confirmed, but budget.trials is {trials}"
+            mistakes.add(("confirm", "top_k"), message)
+        if len(self.search.start_points) > trials:
+            message = f"{len(self.search.start_points)} points, but budget.trials is {trials}"
+            mistakes.add(("search", "start_points"), message)
+        mistakes.raise_any()
+        return self
+
+
+class TuneJob(Model):
+    """A whole job file."""
+
+    apiVersion: Literal["automata/v1"]
+    kind: Literal["TuneJob"]
+    metadata: Metadata
+    spec: JobSpec

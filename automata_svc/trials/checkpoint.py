@@ -1,0 +1,123 @@
+"""A trial's state as bytes, and back, strictly."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from automata_svc.trials.errors import CheckpointMismatch
+
+FORMAT = 1
+
+
+def checkpoint_key(job: str, trial: int, boundary: int, segment: int) -> str:
+    """Where a checkpoint lives; the segment is in it since a worker may outlive its driver."""
+    return f"checkpoints/{job}/{trial}/{boundary}-s{segment}.pt"
+
+
+def pack(
+    holders: Sequence[Any], boundary: int, rows: int, batch_size: int, subset: Any | None
+) -> bytes:
+    """Bytes of everything that the next pass depends on.
+
+    Args:
+        holders: what the template handed to `trial.passes`, in its order.
+        boundary: passes done.
+        rows: training rows stepped.
+        batch_size: the trial's.
+        subset: `Walk.state()`.
+    """
+    body = {
+        "format": FORMAT,
+        "boundary": boundary,
+        "rows": rows,
+        "batch_size": batch_size,
+        "classes": [_class(holder) for holder in holders],
+        "shapes": [_shapes(holder) for holder in holders],
+        "states": [holder.state_dict() for holder in holders],
+        "subset": None if subset is None else _to_tensors(subset),
+    }
+    out = io.BytesIO()
+    torch.save(body, out)
+    return out.getvalue()
+
+
+def unpack(
+    data: bytes, holders: Sequence[Any], boundary: int, batch_size: int, name: str
+) -> Mapping[str, Any] | None:
+    """Put a checkpoint into `holders` and return the subset it holds.
+
+    Only plain data is read (`weights_only`): a checkpoint runs no code.
+
+    Raises:
+        CheckpointMismatch: something does not fit; the message names it and `name`.
+    """
+
+    def differs(what: str, has: Any, wants: Any) -> CheckpointMismatch:
+        return CheckpointMismatch(
+            f"checkpoint {name} does not fit this trial: {what} is {has}, not {wants}"
+        )
+
+    try:
+        body = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises whatever its reader met
+        raise CheckpointMismatch(f"checkpoint {name} cannot be read: {error}") from error
+    if body.get("format") != FORMAT:
+        raise differs("its format", body.get("format"), FORMAT)
+    if body["boundary"] != boundary:
+        raise differs("its pass boundary", body["boundary"], boundary)
+    if body["batch_size"] != batch_size:
+        raise differs("the batch size", body["batch_size"], batch_size)
+    classes = [_class(holder) for holder in holders]
+    if body["classes"] != classes:
+        raise differs("what trial.passes was given", body["classes"], classes)
+    for holder, shapes, state in zip(holders, body["shapes"], body["states"], strict=True):
+        _check_shapes(holder, shapes, differs)
+        try:
+            holder.load_state_dict(state)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointMismatch(
+                f"checkpoint {name} does not fit {_class(holder)}: {error}"
+            ) from error
+    subset = body["subset"]
+    return None if subset is None else _to_arrays(subset)
+
+
+def _class(holder: Any) -> str:
+    return type(holder).__qualname__
+
+
+def _shapes(holder: Any) -> dict[str, list[int]]:
+    """Shapes by name of what the holder's state is about: weights, or an optimizer's parameters."""
+    if isinstance(holder, nn.Module):
+        tensors = {n: v for n, v in holder.state_dict().items() if isinstance(v, torch.Tensor)}
+    elif isinstance(holder, torch.optim.Optimizer):
+        tensors = {
+            f"group {g}, parameter {i}": p
+            for g, group in enumerate(holder.param_groups)
+            for i, p in enumerate(group["params"])
+        }
+    else:
+        tensors = {}
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _check_shapes(holder: Any, stored: Mapping[str, list[int]], differs: Any) -> None:
+    wanted = _shapes(holder)
+    for name in [*wanted, *(n for n in stored if n not in wanted)]:
+        has, wants = stored.get(name, "missing"), wanted.get(name, "unknown to it")
+        if has != wants:
+            raise differs(f"{_class(holder)} '{name}'", has, wants)
+
+
+def _to_tensors(subset: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in subset.items()}
+
+
+def _to_arrays(subset: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v.numpy() if isinstance(v, torch.Tensor) else v for k, v in subset.items()}

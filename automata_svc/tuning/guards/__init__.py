@@ -1,0 +1,14 @@
+"""Rules that end a trial early for what its own training looks like; evaluated before the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from automata_svc.tuning.guards.base import Guard
+from automata_svc.tuning.guards.divergence import Divergence
+from automata_svc.tuning.guards.non_finite import NonFinite
+
+GUARDS: Mapping[str, Guard] = MappingProxyType(
+    {"non_finite": NonFinite(), "divergence": Divergence()}
+)

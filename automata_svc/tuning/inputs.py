@@ -1,0 +1,70 @@
+"""What reaches the decider from outside. Runners, the command poll and the clock make these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from automata_svc.trials.types import Report
+
+
+@dataclass(frozen=True)
+class Input:
+    """One thing that happened; `time` is unix seconds, read once by the engine's clock."""
+
+
+@dataclass(frozen=True)
+class DriverStart(Input):
+    """A driver took over (the first one, or the next after a crash or a pause)."""
+
+    versions: Mapping[str, str]
+    template_sha: str
+    slots: int
+    runner: str
+
+
+@dataclass(frozen=True)
+class SubsetBuilt(Input):
+    """The strategy's model-free part is in the blob store (or it has none)."""
+
+    artefact: str | None
+    hit: bool
+    seconds: float
+    forward_rows: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reported(Input):
+    report: Report
+
+
+@dataclass(frozen=True)
+class SegmentFailed(Input):
+    """A segment ended without its last report. `retry`: whether running it again may help."""
+
+    trial: int
+    segment: int
+    reason: str
+    detail: str
+    retry: bool
+
+
+@dataclass(frozen=True)
+class SlotsSet(Input):
+    slots: int
+
+
+@dataclass(frozen=True)
+class Asked(Input):
+    """A user command: "stop" ends the job; "pause" leaves it to be resumed."""
+
+    verb: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Ticked(Input):
+    """Driver-alive seconds passed since the last tick."""
+
+    seconds: float

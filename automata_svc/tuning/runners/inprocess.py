@@ -1,0 +1,66 @@
+"""One slot, in this process and thread: for tests, tiny jobs, and a debugger."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Protocol
+
+from automata_svc.errors import AutomataError
+from automata_svc.trials.types import Reply, Report, SegmentOrder
+from automata_svc.tuning.engine import Engine
+from automata_svc.tuning.inputs import Reported, SegmentFailed
+
+
+class Program(Protocol):
+    """What a worker does with an order: train, and send reports until told to stop."""
+
+    def __call__(self, order: SegmentOrder, send: Callable[[Report], Reply]) -> None: ...
+
+
+class DriverError(BaseException):
+    """Something of the driver broke inside a worker's call; it must not look like the template's."""
+
+
+class InProcess:
+    """Runs each order to its end before the next."""
+
+    name = "inprocess"
+
+    def __init__(self, program: Program, poll: Callable[[], None] = lambda: None) -> None:
+        self._program = program
+        self._poll = poll  # user commands and leases; called at every report
+
+    def run(self, engine: Engine) -> None:
+        while not engine.finished:
+            self._poll()
+            orders = engine.take_orders(1)
+            if not orders:
+                return
+            self._carry_out(engine, orders[0])
+
+    def _carry_out(self, engine: Engine, order: SegmentOrder) -> None:
+        def send(report: Report) -> Reply:
+            try:
+                self._poll()
+                return "stop" if engine.finished else engine.report(Reported(report))
+            except Exception as error:
+                raise DriverError from error
+
+        try:
+            self._program(order, send)
+        except DriverError as broken:
+            raise broken.__cause__ or broken from None
+        except Exception as error:
+            engine.handle(failed(order, error))
+            return
+        if engine.wants(order.trial, order.segment):
+            detail = "train() returned before its segment was over"
+            engine.handle(SegmentFailed(order.trial, order.segment, "error", detail, retry=False))
+
+
+def failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
+    """A template's exception: its own traceback, and no retry, since it would raise again."""
+    detail = "".join(traceback.format_exception(error)).strip()
+    reason = "checkpoint" if isinstance(error, AutomataError) else "error"
+    return SegmentFailed(order.trial, order.segment, reason, detail, retry=False)

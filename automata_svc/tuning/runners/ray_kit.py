@@ -1,0 +1,110 @@
+"""What every worker of a job needs and gets once: the program and the rows, in shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
+
+from automata_svc.datasets.types import Shape, Split
+from automata_svc.trials.types import Reply, Report, SegmentOrder
+
+if TYPE_CHECKING:
+    from automata_svc.blobs import BlobStore
+    from automata_svc.selection.types import Arrays
+    from automata_svc.trials.data import TrialData
+
+
+class WorkerProgram(Protocol):
+    """What a worker does with an order; pickled once, called in a fresh thread for each segment."""
+
+    def __call__(
+        self, order: SegmentOrder, data: TrialData, send: Callable[[Report], Reply]
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class TemplateProgram:
+    """Runs a template, from the text that was submitted."""
+
+    text: str
+    sha256: str  # of the text; checked in the worker
+    origin: str  # the path that tracebacks name
+    store_url: str  # where checkpoints go
+
+    def __call__(
+        self, order: SegmentOrder, data: TrialData, send: Callable[[Report], Reply]
+    ) -> None:
+        from automata_svc.trials.segment import run_segment
+
+        run_segment(order, _module(self), data, _store(self.store_url), send)
+
+
+@lru_cache(maxsize=1)
+def _module(program: TemplateProgram) -> ModuleType:
+    from automata_svc.trials.module import load_module
+
+    return load_module(program.text, program.sha256, program.origin)
+
+
+@lru_cache(maxsize=1)
+def _store(url: str) -> BlobStore:
+    from automata_svc.blobs import open_store
+
+    return open_store(url)
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A job's program and rows. In a worker the arrays are read-only, in memory shared by the node."""
+
+    program: WorkerProgram
+    shape: Shape
+    train: Split
+    val: Split
+    on_gpu: bool  # the trials' resources ask for one
+
+
+@dataclass
+class Unpacked:
+    """A kit in a worker: tensors made from its rows are kept from segment to segment."""
+
+    kit: Kit
+    _data: TrialData | None = field(default=None, repr=False)
+
+    def run(
+        self,
+        order: SegmentOrder,
+        artefact: Arrays | None,
+        test: Split | None,
+        send: Callable[[Report], Reply],
+    ) -> None:
+        data = replace(self.data(), artefact=artefact or {})
+        if test is not None:
+            data = replace(data, open_test=lambda: test)
+        self.kit.program(order, data, send)
+
+    def data(self) -> TrialData:
+        if self._data is None:
+            from automata_svc.trials.data import TrialData
+
+            self._data = TrialData(
+                self.kit.shape, self.kit.train, self.kit.val, device=self._device()
+            )
+        return self._data
+
+    def _device(self) -> str:
+        if not self.kit.on_gpu:
+            return "cpu"
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def import_all() -> None:
+    """Loads what a worker's first segment would otherwise wait for; torch is most of it."""
+    import automata_svc.blobs.schemes
+    import automata_svc.selection
+    import automata_svc.trials.segment  # noqa: F401

@@ -1,0 +1,125 @@
+"""One segment in a thread of its own, inside a worker; and what a worker says to the driver.
+
+The training program calls `send` and waits for the answer; the worker's own calls (`next`, `stop`)
+come from Ray's thread. The two meet in two queues, made anew for each segment, so that a thread which
+would not end cannot talk into the segment after it.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from automata_svc.errors import AutomataError
+from automata_svc.trials.types import Reply, Report, SegmentOrder
+from automata_svc.tuning.inputs import SegmentFailed
+
+SIGNS_PER_SILENCE = 4  # guess: looks at a segment within the time that it may be silent
+LONGEST_LOOK_S = 60.0  # guess: so that the driver hears of a worker at least once a minute
+UNWIND_S = 20.0  # guess: a template told to stop has left `train` by then
+
+
+@dataclass(frozen=True)
+class Alive:
+    """Nothing to report, and the training thread has moved since the last look."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The program returned."""
+
+
+Said = Report | SegmentFailed | Alive | Ended
+
+
+def look_interval(silent_s: float) -> float:
+    """Seconds between two looks at a training thread that sends nothing."""
+    return min(silent_s / SIGNS_PER_SILENCE, LONGEST_LOOK_S)
+
+
+class SegmentThread:
+    """Runs one order. A thread that stands at the same place for `silent_s` is taken for hung."""
+
+    def __init__(
+        self,
+        order: SegmentOrder,
+        program: Callable[[Callable[[Report], Reply]], None],
+        silent_s: float,
+    ) -> None:
+        self._order = order
+        self._program = program
+        self._silent_s = silent_s
+        self._said: SimpleQueue[Said] = SimpleQueue()
+        self._replies: SimpleQueue[Reply] = SimpleQueue()
+        self._owes_reply = False
+        self._stopping = threading.Event()
+        name = f"trial-{order.trial}-segment-{order.segment}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def next(self) -> Said:
+        """Answers the last report with "continue", and blocks for what comes next."""
+        if self._owes_reply:
+            self._owes_reply = False
+            self._replies.put("continue")
+        place, since = self._place(), time.monotonic()
+        while True:
+            try:
+                said = self._said.get(timeout=look_interval(self._silent_s))
+            except Empty:
+                now_at = self._place()
+                if now_at != place:
+                    return Alive()
+                if time.monotonic() - since >= self._silent_s:
+                    return self._silent(now_at)
+                continue
+            self._owes_reply = isinstance(said, Report) and not said.done
+            return said
+
+    def stop(self, within_s: float = UNWIND_S) -> bool:
+        """Answers "stop" from now on; whether the thread has ended within the time."""
+        self._stopping.set()
+        self._replies.put("stop")
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._program(self._send)
+        except BaseException as error:  # sys.exit() in a template is the template's error too
+            self._said.put(_failed(self._order, error))
+        else:
+            self._said.put(Ended())
+
+    def _send(self, report: Report) -> Reply:
+        if self._stopping.is_set():
+            return "stop"
+        self._said.put(report)
+        return "stop" if report.done else self._replies.get()
+
+    def _place(self) -> tuple[tuple[str, int, int], ...]:
+        """Where the training thread stands: (file, line, instruction) of each frame, innermost first."""
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        place = []
+        while frame is not None:
+            place.append((frame.f_code.co_filename, frame.f_lineno, frame.f_lasti))
+            frame = frame.f_back
+        return tuple(place)
+
+    def _silent(self, place: tuple[tuple[str, int, int], ...]) -> SegmentFailed:
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else f"{place}\n"
+        detail = f"did not move for {self._silent_s:g} s; it stood at\n{stack}".rstrip()
+        return SegmentFailed(self._order.trial, self._order.segment, "silent", detail, retry=True)
+
+
+def _failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
+    """The program's exception with its own traceback; no retry, since it would raise again."""
+    reason = "checkpoint" if isinstance(error, AutomataError) else "error"
+    detail = "".join(traceback.format_exception(error)).strip()
+    return SegmentFailed(order.trial, order.segment, reason, detail, retry=False)

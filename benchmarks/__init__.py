@@ -1,0 +1,1 @@
+"""What the README prints in figures, and the commands that make them."""

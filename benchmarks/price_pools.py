@@ -1,0 +1,94 @@
+"""Pools of recorded curves: the shared recordings, our own, and LCBench's surrogate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from automata_svc.selection.types import keyed_rng
+from benchmarks.replay import CONFIRMED, Floats, Pool
+
+DEVELOPMENT = ("letter_seed1", "connect4_seed0", "fashion_seed0")  # recipes are chosen on these
+RETRAINED = ("letter_seed2",)  # the same configurations, another training seed
+HARD = ("trec6_seed0",)
+
+
+def shared_pool(folder: Path, name: str) -> Pool:
+    """A recording of the shared `curves` folder: raw weights, the decayed finish at share 1."""
+    with np.load(folder / f"{name}.npz") as z:
+        share = z["share"].astype(np.float64)
+        columns = {key: z[key][:, :, 0].astype(np.float64) for key in ("val_acc", "val_loss", "test_acc")}
+        ends = {key: z[f"decay_{key}"][:, -1, 0].astype(np.float64) for key in columns}
+        sizes = {key: int(z[key]) for key in ("n_train", "n_val", "n_test", "epochs")}
+    for key, values in columns.items():
+        values[:, -1] = ends[key]
+        values[:, -2] = (values[:, -3] + ends[key]) / 2  # .9: half way through the finish
+    # A shared recording's test values are raw weights; all of them were taken.
+    return Pool(name, share, *columns.values(), **sizes, seeds="96 or 80 configurations, 1 seed")
+
+
+def own_pool(file: Path) -> Pool:
+    """A recording of `benchmarks.curves`. What was not trained to 1 keeps its last value."""
+    with np.load(file) as z:
+        share = z["share"]
+        accuracy, loss, test = (z[key].copy() for key in ("val_accuracy", "val_loss", "test_accuracy"))
+        sizes = {key: int(z[key]) for key in ("n_train", "n_val", "n_test", "epochs")}
+    finished = np.isfinite(accuracy[:, -1])
+    last = len(share) - len(CONFIRMED) - 1
+    for values in (accuracy, loss, test):
+        values[~finished, last + 1 :] = values[~finished, last : last + 1]
+    return Pool(
+        f"own {file.stem}", share, accuracy, loss, test, **sizes,
+        seeds="our template", finished=finished,
+    )  # fmt: skip
+
+
+def lcbench_pools(folder: Path, configurations: int = 81) -> Iterator[Pool]:
+    """The surrogate's 34 tasks: 52 epochs of annealed training, validation accuracy, no noise.
+
+    Evaluation is free here (one validation row), and there is no test accuracy: regret is in points
+    of validation accuracy. Shares below one epoch show the value of epoch 1.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+    codes = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"]
+    space = json.loads((folder / "config_space.json").read_text())["hyperparameters"]
+    tasks = next(h["choices"] for h in space if h["name"] == "OpenML_task_id")
+    ranges = {h["name"]: h for h in space if "lower" in h}
+    epochs = np.arange(1, 53)
+    for task in tasks:
+        draws = _surrogate_rows(ranges, configurations, task)
+        rows = np.repeat(draws, len(epochs), axis=0)
+        rows = np.column_stack([np.tile(epochs, configurations), rows]).astype(np.float32)
+        feed = {"x_cat": np.full((len(rows), 1), codes[task], np.int32), "x_cont": rows}
+        out = session.run(None, feed)[0].reshape(configurations, len(epochs), -1)
+        accuracy = out[:, :, 1].astype(np.float64) / 100
+        loss = out[:, :, 2].astype(np.float64)
+        yield Pool(
+            f"lcbench {task}", epochs / 52, accuracy, loss, accuracy,
+            n_train=10_000, n_val=1, n_test=1, epochs=52,
+        )  # fmt: skip
+
+
+def _surrogate_rows(ranges: dict[str, Any], count: int, task: str) -> Floats:
+    """[count, 7] configurations in the order the surrogate takes them."""
+    order = ("batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units",
+             "max_dropout")  # fmt: skip
+    rng = keyed_rng(0, "lcbench", task)
+    columns = []
+    for name in order:
+        low, high = ranges[name]["lower"], ranges[name]["upper"]
+        if ranges[name]["log"]:
+            values = np.exp(rng.uniform(np.log(low), np.log(high), count))
+        else:
+            values = rng.uniform(low, high, count)
+        whole = ranges[name]["type"].endswith("int")
+        columns.append(np.round(values) if whole else values)
+    return np.column_stack(columns)
