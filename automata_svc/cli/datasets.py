@@ -42,10 +42,13 @@ def ls(ctx: click.Context, form: str) -> None:
     if form != "table":
         world.say_data([asdict(one) for one in found], form)
         return
-    rows = [(one.name, one.kind, one.found or "not here", one.about) for one in found]
-    world.say_table(("NAME", "KIND", "WHERE", "ABOUT"), rows)
-    absent = [one for one in found if one.found is None]
-    for one in absent:
+    rows = [
+        (one.name, one.kind, "here" if one.found is not None else "not here", one.about)
+        for one in found
+    ]
+    for line in fig.fitted([("NAME", "KIND", "", "ABOUT"), *rows], world.width, indent=""):
+        world.say(line)
+    for one in (one for one in found if one.found is None):
         for line in fig.wrapped(f"{one.name}: {one.get}", world.width, indent="", hanging="  "):
             world.note(line)
 

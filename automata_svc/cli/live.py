@@ -10,7 +10,6 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from automata_svc.cli.said import decision_line, milestone
@@ -72,20 +71,14 @@ class LiveTable:
             return
         self._picture = progress(state)
         took = time.monotonic() - now
-        self._next = now + BUSY * took
+        self._next = now + min(BUSY * took, 1.0)
 
     def _render(self) -> RenderableType:
         picture, elapsed = self._picture, time.monotonic() - self._start
         if picture is None:
             return Text(f"{self._title}  starting, {fig.seconds(elapsed)}")
-        parts: list[RenderableType] = [
-            self._headline(picture),
-            self._rungs(picture),
-            self._foot(picture, elapsed),
-        ]
-        width = self._console.width
-        for line in list(self._last):
-            parts.append(self._text(f"  {line}"[:width], style="dim"))
+        parts = [self._headline(picture), *self._rungs(picture), *self._foot(picture, elapsed)]
+        parts += [self._text(f"  {line}", style="dim") for line in list(self._last)]
         return Group(*parts)
 
     def _headline(self, picture: Progress) -> Text:
@@ -101,44 +94,44 @@ class LiveTable:
         line.append(f"  {picture.proposed} of {picture.planned} trials: {known}")
         return line
 
-    def _rungs(self, picture: Progress) -> Table:
-        table = Table.grid(padding=(0, 2), pad_edge=True)
-        for justify in ("left", "left", "right", "right", "right", "right", "left"):
-            table.add_column(justify=justify, no_wrap=True)
-        head = ("rung", "share", "arrived", "running", "went on", f"best {picture.metric}", "")
-        table.add_row(*(Text(word, style="dim") for word in head))
+    def _rungs(self, picture: Progress) -> list[Text]:
+        room = self._console.width - sum(_WIDTHS) - 2 * len(_WIDTHS) - 2
+        columns = min(BAR, room) if room >= 6 else 0  # on a narrow terminal the numbers stay
+        head = ("", "share", "trials", "running", "went on", "best")
+        lines = [self._text(_row(head), style="dim")]
         for rung in picture.rungs:
-            bar = "█" * round(BAR * rung.arrived / max(1, picture.planned))
-            table.add_row(
-                str(rung.rung),
+            cells = (
+                f"rung {rung.rung}",
                 fig.share(rung.share),
                 str(rung.arrived),
                 str(rung.running or ""),
                 str(rung.went_on or ""),
-                self._words(fig.metric(rung.best)),
-                Text(self._words(bar), style="cyan"),
+                fig.metric(rung.best) if rung.best is not None else "",
             )
+            line = self._text(_row(cells))
+            part = rung.arrived / max(1, picture.planned)
+            line.append(self._words("█" * round(columns * part)), style="cyan")
+            lines.append(line)
         for trial, share in picture.confirming:
-            bar = self._words("█" * round(BAR * share) + "░" * (BAR - round(BAR * share)))
-            table.add_row("full", f"{fig.share(share)}", f"trial {trial}", "", "", "", bar)
-        return table
+            line = self._text(_row((f"trial {trial}", fig.share(share), "", "", "", "")))
+            filled = round(columns * share)
+            line.append(self._words("█" * filled + "░" * (columns - filled)), style="green")
+            lines.append(line)
+        return lines
 
-    def _foot(self, picture: Progress, elapsed: float) -> Text:
-        line = self._text("  ")
+    def _foot(self, picture: Progress, elapsed: float) -> list[Text]:
+        lines = []
         if picture.best is not None:
             trial, value, share = picture.best
-            line.append(f"best {fig.metric(value)}", style="bold")
-            line.append(f" (trial {trial}, share {fig.share(share)})  ")
-        filled = round(10 * picture.done)
-        line.append(self._words("█" * filled + "░" * (10 - filled)))
-        line.append(
-            self._words(f" price {fig.price(picture.price)} of ≈ {fig.price(picture.expected)}")
-        )
-        line.append(f"  {fig.seconds(elapsed)}")
+            line = self._text("  best  ")
+            line.append(f"{picture.metric} {fig.metric(value)}", style="bold")
+            line.append(f"  trial {trial} at share {fig.share(share)}")
+            lines.append(line)
+        spent = f"price {fig.price(picture.price)} of ≈ {fig.price(picture.expected)}"
         left = seconds_left(picture, elapsed, self._price_before or 0.0)
-        if left is not None:
-            line.append(self._words(f", ≈ {fig.seconds(left)} left"))
-        return line
+        remains = f", ≈ {fig.seconds(left)} left" if left is not None else ""
+        lines.append(self._text(f"  {spent}  {fig.seconds(elapsed)}{remains}"))
+        return lines
 
     def _text(self, words: str, style: str = "") -> Text:
         return Text(self._words(words), style=style, no_wrap=True, overflow="ellipsis")
@@ -150,3 +143,13 @@ class LiveTable:
 _STATES = (
     "RUNNING", "WAITING", "PENDING", "COMPLETED", "PRUNED", "STOPPED", "FAILED", "CANCELLED",
 )  # fmt: skip
+
+
+# Columns before the bar; fixed, so that nothing jumps while numbers grow.
+_WIDTHS = (9, 7, 6, 7, 7, 8)
+
+
+def _row(cells: Sequence[str]) -> str:
+    first, *rest = zip(cells, _WIDTHS, strict=True)
+    shown = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]
+    return "  " + "  ".join(shown) + "  "

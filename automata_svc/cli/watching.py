@@ -74,12 +74,12 @@ class Lines:
         if self._price_before is None:
             self._price_before = state.price
             self._line(_started(state))
+        for rung in _closed(state, events):  # first: a rung that decides starts the confirmation
+            self._line(rung_line(state, rung))
         for event in events:
             text = milestone(state, event)
             if text is not None:
                 self._line(text)
-        for rung in _closed(state, events):
-            self._line(rung_line(state, rung))
         if self._clock() - self._last >= EVERY_S:
             elapsed = self._clock() - self._start
             self._line(summary_line(progress(state), elapsed, self._price_before))

@@ -44,10 +44,16 @@ def read_csv(files: Mapping[str, Path], target: str | None = None) -> Raw:
     whole = pd.concat([frame[main.columns] for frame in frames.values()], ignore_index=True)
     sizes = {split: len(frame) for split, frame in frames.items()}
     label = whole[target]
+    nameless = [name for name in columns if name.startswith("Unnamed: ")]
     return Raw(
         x=whole.drop(columns=[target]),
         y=label.to_numpy() if is_number(label) else label.astype(str).to_numpy(dtype=object),
         splits=row_numbers(sizes) if len(sizes) > 1 else {},
+        notes=tuple(
+            f"column {columns.index(name) + 1} has no name and is used as a feature; "
+            "is it a row number that was saved along?"
+            for name in nameless
+        ),
     )
 
 

@@ -47,12 +47,13 @@ def _idx(path: Path) -> NDArray[Any]:
             raw = stream.read()
     except (OSError, EOFError, zlib.error) as error:
         raise SpecError(f"cannot be read: {error}", source=path.name) from error
-    dimensions = raw[3] if raw[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(raw, ">u4", dimensions, offset=4) if dimensions else np.empty(0)
-    body = np.frombuffer(raw, np.uint8, offset=4 + 4 * dimensions) if dimensions else np.empty(0)
-    if not dimensions or body.size != shape.astype(np.int64).prod():
-        raise SpecError("is no IDX file of bytes, or cut short", source=path.name)
-    return body.reshape(tuple(int(size) for size in shape))
+    try:
+        if raw[:3] != b"\0\0\x08":
+            raise ValueError("it does not begin as one")
+        shape = tuple(np.frombuffer(raw, ">u4", count=raw[3], offset=4).tolist())
+        return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(shape)
+    except (ValueError, IndexError) as error:
+        raise SpecError(f"is no IDX file of bytes: {error}", source=path.name) from error
 
 
 FASHION_MNIST = NamedSet(

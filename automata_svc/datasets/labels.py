@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from automata_svc.errors import Problem
 
+LARGEST = 2**53  # beyond it floats skip whole numbers
+
 
 def number_classes(
     y: NDArray[Any], class_names: tuple[str, ...] | None = None
@@ -34,7 +36,7 @@ def number_classes(
         if not np.isfinite(y).all():
             bad = int((~np.isfinite(y)).sum())
             return nothing, (), [Problem("y", f"{bad:,} labels are missing or not finite")]
-        if (part := y[y != np.round(y)]).size:
+        if (part := y[(y != np.round(y)) | (np.abs(y) > LARGEST)]).size:
             said = (
                 f"{part.size:,} values are not whole numbers, the first is {part[0]:g}; labels are "
                 "classes: regression is still to come"

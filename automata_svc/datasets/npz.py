@@ -93,17 +93,16 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         SpecError: it is no archive, is broken, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it is one array, not an archive")
+                raise ValueError("it is one array, not an archive of arrays by name")
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         said = str(error).split("\n")[0]
         if "pickle" in said.lower():
             said = "it holds Python objects (pickles), which are never loaded; store plain arrays"
         raise SpecError(f"cannot be read as npz: {said}", source=path.name) from error
-    except AttributeError as error:  # np.load of a single .npy inside no `with`
-        raise SpecError("cannot be read as npz: it is one array", source=path.name) from error
 
 
 def stack(

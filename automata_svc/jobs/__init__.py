@@ -1,1 +1,1 @@
-"""The use cases: plan, submit, drive, watch, stop, resume. `connect()` gives them to the CLI and to notebooks."""
+"""The use cases: plan, submit, drive, stop, resume. `connect()` gives them to CLI and notebooks."""

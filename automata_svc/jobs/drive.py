@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,12 +16,12 @@ from automata_svc.errors import Conflict, LeaseLost, UnknownName
 from automata_svc.jobs.protocol import Watcher
 from automata_svc.jobs.summary import summary_of
 from automata_svc.tuning.engine import Engine
-from automata_svc.tuning.inputs import Asked, DriverStart, Input, SubsetBuilt, Ticked
+from automata_svc.tuning.inputs import Asked, DriverStart, SubsetBuilt, Ticked
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.state import JOB_ENDS, JobState
 
 if TYPE_CHECKING:
-    from automata_svc.database import Database
+    from automata_svc.database.store import Database
     from automata_svc.jobs.local import LocalService
 
 LEASE_S = 30.0
@@ -66,6 +64,7 @@ class DatabaseLog:
     job: str
     token: int
     state: Callable[[], JobState] | None = None  # for the projection written with the events
+    command: int | None = None  # the user command that the next events carry out
 
     def load(self) -> Iterable[tuple[int, float, str, str]]:
         return ((s.seq, s.at, s.kind, s.body) for s in self.database.events(self.job))
@@ -79,7 +78,8 @@ class DatabaseLog:
             events,
             at,
             state=None if state is None else state.state,
-            summary=None if summary is None else json.dumps(summary, ensure_ascii=False),
+            summary=None if summary is None else json.dumps(summary),
+            commands=() if self.command is None else (self.command,),
         )
         if first != first_seq:
             raise LeaseLost(
@@ -89,13 +89,6 @@ class DatabaseLog:
 
 def _worth_a_summary(events: Sequence[tuple[str, str]]) -> bool:
     return any(kind != "passes" and kind != "tick" for kind, _ in events)
-
-
-def owner() -> str:
-    """Who holds a lease: the host, the process, and when it started (pids are used again)."""
-    from automata_svc.database import process_owner
-
-    return process_owner(socket.gethostname(), os.getpid())
 
 
 def versions() -> dict[str, str]:
@@ -140,7 +133,7 @@ def drive(
             drop_blobs=lambda keys: _drop(service, keys),
         )
         log.state = lambda: engine.state
-        poll = Poll(service, lease, engine)
+        poll = Poll(lease, engine, log)
         engine.handle(
             DriverStart(versions(), json.loads(record.template)["sha256"], workplace.slots, runner)
         )
@@ -184,8 +177,8 @@ def command_without_driver(service: LocalService, job: str, verb: str, reason: s
 class Poll:
     """What a driver looks at about once a second: its lease, user commands, the clock."""
 
-    def __init__(self, service: LocalService, lease: Lease, engine: Engine) -> None:
-        self._service, self._lease, self._engine = service, lease, engine
+    def __init__(self, lease: Lease, engine: Engine, log: DatabaseLog) -> None:
+        self._lease, self._engine, self._log = lease, engine, log
         self._last = time.monotonic()
 
     def __call__(self) -> None:
@@ -198,16 +191,20 @@ class Poll:
         self._last = now
         if self._engine.plan.wall_clock_s is not None:
             self._engine.handle(Ticked(passed))
-        for verb, body in self._service.database.take_commands(self._lease.job):
-            self._engine.handle(*_asked(verb, body))
-
-
-def _asked(verb: str, body: str) -> list[Input]:
-    return [Asked(verb, json.loads(body or "{}").get("reason", ""))]
+        for command in self._log.database.waiting_commands(self._lease.job):
+            # Marked as taken in the transaction that stores what it led to.
+            self._log.command = command.id
+            try:
+                reason = json.loads(command.body or "{}").get("reason", "")
+                self._engine.handle(Asked(command.verb, reason))
+            finally:
+                self._log.command = None
 
 
 def _lease(database: Database, job: str) -> Lease:
-    token = database.take_lease(job, owner(), LEASE_S)
+    from automata_svc.database import this_process
+
+    token = database.take_lease(job, this_process(), LEASE_S)
     lease = Lease(database, job, token, threading.Event(), threading.Event())
     lease.start()
     return lease

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automata_svc.errors import Conflict, NotFound, UnknownName
-from automata_svc.jobs.ids import new_job_id
+from automata_svc.errors import Conflict
 from automata_svc.jobs.protocol import JobRow, PlanView, Watcher
 from automata_svc.settings import Settings
 from automata_svc.spec.load import dump_job, parse_job
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
     import pandas
 
     from automata_svc.blobs import BlobStore
-    from automata_svc.database import Database
-    from automata_svc.database import JobRecord as Record
+    from automata_svc.database import JobHead, StoredJob
+    from automata_svc.database.store import Database
 
 LIVE = frozenset({"QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING"})
 
 
 class LocalService:
-    """Implements `jobs.protocol.Service`; opens the database and the blob store when first needed."""
+    """Implements `jobs.protocol.Service`; opens database and blob store when first needed."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings.from_env()
@@ -72,11 +71,13 @@ class LocalService:
         Raises:
             SpecError: with every mistake; nothing is stored then.
         """
+        from automata_svc.database import new_job_id
         from automata_svc.jobs.planner import make_plan
         from automata_svc.jobs.view import resolved
 
         job = parse_job(text, source, overrides)
-        job_id = new_job_id()
+        now = time.time()
+        job_id = new_job_id(now)
         planned = make_plan(job, self.settings, job_id, source=source)
         self.database.create_job(
             job_id=job_id,
@@ -90,10 +91,12 @@ class LocalService:
                     "path": planned.template.path,
                     "sha256": planned.template.sha256,
                     "text": planned.template.text,
-                    "job": dump_job(job),
+                    "job": dump_job(job, defaults=False),
                 },
                 ensure_ascii=False,
             ),
+            created_at=now,
+            summary=json.dumps({"reason": "submitted", "trials": planned.plan.trials}),
         )
         return job_id
 
@@ -121,7 +124,8 @@ class LocalService:
         if record.state in JOB_ENDS:
             raise Conflict(f"{record.id} is already finished: {record.state}")
         if not command_without_driver(self, record.id, verb, reason):
-            self.database.add_command(record.id, verb, json.dumps({"reason": reason}))
+            body = json.dumps({"reason": reason})
+            self.database.add_command(record.id, verb, body, time.time())
 
     # ---- looking
     # ----------------------------------------------------------------------------------
@@ -200,31 +204,20 @@ class LocalService:
             for d in divergences(plan, rows)
         ]
 
-    def _record(self, job: str) -> Record:
-        try:
-            return self.database.get_job(job)
-        except NotFound:
-            raise
-        except UnknownName as error:
-            raise NotFound(str(error)) from error
+    def _record(self, job: str) -> StoredJob:
+        return self.database.get_job(job)
 
 
-def _row(record: Record) -> JobRow:
-    plan = json.loads(record.plan)
-    summary = json.loads(record.summary) if record.summary else {}
+def _row(record: JobHead) -> JobRow:
+    summary = json.loads(record.summary)
     return JobRow(
         id=record.id,
         name=record.name,
         project=record.project,
         state=record.state,
-        reason=summary.get("reason", "submitted"),
+        reason=summary.get("reason", ""),
         created_at=record.created_at,
         updated_at=record.updated_at,
-        trials=plan["trials"],
+        trials=summary.get("trials", 0),
         summary=summary,
     )
-
-
-def now() -> float:
-    """Unix seconds: the one clock of a driver."""
-    return time.time()

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from automata_svc.errors import Problem, nearest
+from automata_svc.spec.domain import Domain
 from automata_svc.spec.job import TuneJob
-from automata_svc.spec.space import Domain, Space
+from automata_svc.spec.space import Space
 from automata_svc.trials.templates import ParamDecl, Template
 
 DEFAULT_BATCH = 32  # what a template without a batch_size parameter is cut into

@@ -94,7 +94,7 @@ def source_of(job: TuneJob) -> Source:
 
 
 #
-# ---------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def _template(job: TuneJob, settings: Settings, problems: list[Problem]) -> Template | None:
@@ -229,11 +229,15 @@ def _record(
     note("objective.mode", spec.objective.mode, has(spec.objective, "mode"),
          "default: a loss or error is minimised, anything else maximised")  # fmt: skip
     note("subset.strategy", subset.strategy, has(spec.subset, "strategy"),
-         "default: shuffled full data in slices; what beats it is in the README's arms table")  # fmt: skip
+         "default: shuffled full data in slices, the arm to beat")  # fmt: skip
     exact = f"{rows:,} of {shape.n_train:,} rows"
     raised = rows > round(subset.fraction * shape.n_train)
-    note("subset.fraction", subset.fraction, has(spec.subset, "fraction") and not raised,
-         f"raised to {exact}: at least four of the largest batches" if raised else f"default: {exact}")  # fmt: skip
+    why = (
+        f"raised to {exact}: at least four of the largest batches"
+        if raised
+        else f"default: {exact}"
+    )
+    note("subset.fraction", subset.fraction, has(spec.subset, "fraction") and not raised, why)
     if subset.encoder is not None:
         note("subset.encoder", subset.encoder, spec.subset.encoder is not None,
              f"default for {shape.kind} data")  # fmt: skip
@@ -266,23 +270,23 @@ def _warn(
 ) -> None:
     if plan.scheduler == "successive_halving" and SEARCHERS[plan.search].sequential:
         warnings.append(
-            f"search {plan.search} learns from finished trials, but the synchronous first rung needs "
-            f"all {plan.trials} proposals before any is finished: only start-up draws are made. "
-            "Use scheduler asha_promote with it, or search random or qmc."
+            f"search {plan.search} learns from finished trials, but the synchronous first rung "
+            f"needs all {plan.trials} proposals before any is finished: only start-up draws are "
+            "made. Use scheduler asha_promote with it, or search random or qmc."
         )
     steps = steps_at(plan.rungs[0], plan.table, largest)
     if steps < MIN_STEPS:
         warnings.append(
-            f"a trial with batch {largest} makes only {steps} optimizer steps before the first rung "
-            f"(share {plan.rungs[0].share:.3g}); below {MIN_STEPS} a model is untrained and its rank "
-            "says nothing. Raise budget.price or the first of scheduler.shares."
+            f"a trial with batch {largest} makes only {steps} optimizer steps before the first "
+            f"rung (share {plan.rungs[0].share:.3g}); below {MIN_STEPS} a model is untrained and "
+            "its rank says nothing. Raise budget.price or the first of scheduler.shares."
         )
     if job.spec.search.type == "grid" and plan.trials < job.spec.budget.trials:
         warnings.append(f"the grid has only {plan.trials} configurations; trials is cut to that")
     if subset.strategy in ("random",) and plan.rungs[-1].share * plan.total_rows > 20 * rows:
         warnings.append(
-            "one fixed random subset is walked more than 20 times in the search: it ranks worse than "
-            "adaptive_random at equal cost"
+            "one fixed random subset is walked more than 20 times in the search: it ranks worse "
+            "than adaptive_random at equal cost"
         )
 
 

@@ -73,14 +73,14 @@ Watcher = Callable[[JobState, Sequence[Event]], None]
 
 
 class Service(Protocol):
-    """Errors are automata_svc.errors; a job is named by its id, a unique prefix of it, or its name."""
+    """Raises automata_svc.errors; a job is named by its id, a unique prefix of it, or its name."""
 
     def plan(self, text: str, source: str, overrides: Sequence[str] = ()) -> PlanView:
         """Checks a job file and says what it would do. SpecError carries all mistakes."""
         ...
 
     def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
-        """Stores a job, QUEUED, with its plan, its template's text and its seeds; returns its id."""
+        """Stores a job, QUEUED, with its plan and its template's text; returns its id."""
         ...
 
     def drive(self, job: str, watch: Watcher | None = None, runner: str = "ray") -> JobState:
@@ -110,7 +110,7 @@ class Service(Protocol):
         ...
 
     def stop(self, job: str, reason: str = "") -> None:
-        """Ends a job for good: at once where nobody drives it, else its driver sees it within 1 s."""
+        """Ends a job for good: at once where nobody drives it, else its driver does within 1 s."""
         ...
 
     def pause(self, job: str, reason: str = "") -> None: ...

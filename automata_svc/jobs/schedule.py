@@ -97,8 +97,8 @@ def _from_price(
             Problem(
                 "spec.budget.price",
                 f"no recipe for {trials} trials on this dataset is as cheap as {asked:g}; the "
-                f"cheapest takes {cheapest.price:.3f} (recipe {cheapest.recipe}). Raise the price to "
-                f"{math.ceil(cheapest.price * 100) / 100:g}, or lower budget.trials",
+                f"cheapest takes {cheapest.price:.3f} (recipe {cheapest.recipe}). Raise the price "
+                f"to {math.ceil(cheapest.price * 100) / 100:g}, or lower budget.trials",
             )
         )
         return None

@@ -10,7 +10,7 @@ from automata_svc.tuning.state import JobState
 def summary_of(state: JobState) -> dict[str, Any]:
     """What is worth knowing of a job at a glance; JSON-able."""
     result = state.result
-    best = None
+    best: dict[str, Any] | None = None
     for rung in range(len(state.rungs) - 1, -1, -1):
         leader = state.rungs[rung].best()
         if leader is not None:
@@ -30,6 +30,7 @@ def summary_of(state: JobState) -> dict[str, Any]:
     return {
         "reason": state.move.reason,
         "since": state.move.since,
+        "trials": state.plan.trials,
         "proposed": len(state.trials),
         "running": len(state.open),
         "price": state.price,

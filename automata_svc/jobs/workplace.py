@@ -17,7 +17,7 @@ from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.ray_kit import TemplateProgram
 
 if TYPE_CHECKING:
-    from automata_svc.database import JobRecord
+    from automata_svc.database import StoredJob
     from automata_svc.jobs.local import LocalService
 
 Poll = Callable[[], None]
@@ -35,7 +35,7 @@ class Material:
     _artefact: tuple[Arrays, Prepared] | None = None
 
     @classmethod
-    def load(cls, service: LocalService, plan: SearchPlan, record: JobRecord) -> Material:
+    def load(cls, service: LocalService, plan: SearchPlan, record: StoredJob) -> Material:
         template = json.loads(record.template)
         source = Source.of(json.loads(record.spec)["spec"]["trial"]["dataset"])
         return cls(service, plan, load_dataset(source, service.settings), template)
@@ -89,7 +89,7 @@ class InProcessWorkplace:
 
     slots = 1
 
-    def __init__(self, service: LocalService, plan: SearchPlan, record: JobRecord) -> None:
+    def __init__(self, service: LocalService, plan: SearchPlan, record: StoredJob) -> None:
         self._material = Material.load(service, plan, record)
 
     def build_subset(self) -> Prepared:
@@ -122,7 +122,7 @@ class InProcessWorkplace:
 class RayWorkplace:
     """A Ray of this driver's own, which starts while the data loads."""
 
-    def __init__(self, service: LocalService, plan: SearchPlan, record: JobRecord) -> None:
+    def __init__(self, service: LocalService, plan: SearchPlan, record: StoredJob) -> None:
         from automata_svc.tuning.runners.ray import RayHost, RayRunner
 
         self._host = RayHost()
@@ -151,6 +151,6 @@ class RayWorkplace:
         self._host.stop()
 
 
-WORKPLACES: Mapping[str, Callable[[LocalService, SearchPlan, JobRecord], Workplace]] = (
+WORKPLACES: Mapping[str, Callable[[LocalService, SearchPlan, StoredJob], Workplace]] = (
     MappingProxyType({"ray": RayWorkplace, "inprocess": InProcessWorkplace})
 )

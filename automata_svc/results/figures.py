@@ -92,3 +92,19 @@ def wrapped(text: str, width: int, indent: str = "  ", hanging: str = "") -> lis
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def fitted(
+    rows: Sequence[Sequence[str]], width: int, right: Sequence[int] = (), indent: str = "  "
+) -> list[str]:
+    """A table whose last column wraps under itself where the terminal is narrow."""
+    if not rows:
+        return []
+    heads = table([row[:-1] for row in rows], right, indent)
+    left = max(len(head) for head in heads) + 2
+    lines: list[str] = []
+    for head, row in zip(heads, rows, strict=True):
+        parts = wrapped(row[-1], max(20, width - left), indent="") or [""]
+        lines.append(f"{head.ljust(left)}{parts[0]}".rstrip())
+        lines += [" " * left + part for part in parts[1:]]
+    return lines

@@ -111,7 +111,7 @@ def _cost(found: Found, width: int) -> Section:
                 f"done twice: price {fig.price(cost['redone_price'])}",
             )
         )
-    return Section("Cost", tuple([*_fit(rows, width), "", *_savings(found, width)]))
+    return Section("Cost", tuple([*fig.fitted(rows, width), "", *_savings(found, width)]))
 
 
 def _savings(found: Found, width: int) -> list[str]:
@@ -152,7 +152,7 @@ def _stopped(found: Found, width: int) -> Section:
         rows.append(
             (str(group["count"]), _KINDS[group["kind"]], f"{group['what']} ({trials}{more})")
         )
-    lines = _fit(rows, width, right=(0,))
+    lines = fig.fitted(rows, width, right=(0,))
     rest = sum(group["count"] for group in groups[STOPPED_SHOWN:])
     if rest:
         lines.append(f"  and {rest} for other reasons")
@@ -179,7 +179,7 @@ def _evidence(found: Found, width: int) -> Section:
         tau = f"τ {line['tau']:.2f}"
         span = f"95 % interval {line['low']:.2f} to {line['high']:.2f}"
         rows.append((where, tau, f"{span}, {line['pairs']} pairs, {line['note']}"))
-    return Section("How well early values ranked (Kendall's τ)", tuple(_fit(rows, width)))
+    return Section("How well early values ranked (Kendall's τ)", tuple(fig.fitted(rows, width)))
 
 
 def _next(found: Found, home: str, width: int) -> Section:
@@ -201,20 +201,6 @@ def _next(found: Found, home: str, width: int) -> Section:
 
 def _share_of_rung(found: Found, rung: int) -> str:
     return fig.share(found["rungs"][rung - 1]["share"]) if rung else "0"
-
-
-def _fit(rows: Sequence[Sequence[str]], width: int, right: Sequence[int] = ()) -> list[str]:
-    """A table whose last column wraps under itself where the terminal is narrow."""
-    if not rows:
-        return []
-    heads = fig.table([row[:-1] for row in rows], right)
-    left = max(len(head) for head in heads) + 2
-    lines: list[str] = []
-    for head, row in zip(heads, rows, strict=True):
-        parts = fig.wrapped(row[-1], max(20, width - left), indent="") or [""]
-        lines.append(f"{head.ljust(left)}{parts[0]}".rstrip())
-        lines += [" " * left + part for part in parts[1:]]
-    return lines
 
 
 # ---- why -----------------------------------------------------------------------------------------
@@ -269,7 +255,7 @@ def _path(answer: Why, width: int) -> list[str]:
         )
         for step in answer.path
     ]
-    return _fit(rows, width)
+    return fig.fitted(rows, width)
 
 
 def _rung_title(answer: Why) -> str:
@@ -284,13 +270,13 @@ def _rung_table(answer: Why, whole: bool) -> list[str]:
     shown: Sequence[Competitor | None] = answer.table
     if not whole or len(answer.table) > RUNG_SHOWN:
         shown = _around(answer)
-    rows: list[tuple[str, ...]] = [("", "rank", "trial", "metric", "loss", "now")]
+    rows: list[tuple[str, ...]] = [("", "rank", "trial", answer.metric, answer.loss_metric, "now")]
     for one in shown:
         if one is None:
             rows.append(("", "…", "", "", "", ""))
             continue
         if answer.cutoff is not None and one.rank == answer.cutoff + 1:
-            rows.append(("", "---", "-----", "cut ---", "------", ""))
+            rows.append(("", "---", "-----", "--- cut", "------", ""))
         mark = "→" if one.trial == answer.trial else ""
         values = (fig.metric(one.metric), fig.metric(one.loss))
         rows.append((mark, str(one.rank), str(one.trial), *values, one.now))

@@ -7,7 +7,7 @@ recorded one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,8 @@ class Why:
     trial: int
     state: str
     kind: Kind
+    metric: str  # the names of the two values that a place may be decided by
+    loss_metric: str
     verdict: str  # one sentence
     params: Mapping[str, Any]
     origin: str
@@ -94,11 +96,13 @@ def why(state: JobState, trial: int) -> Why:
         trial=trial,
         state=one.state,
         kind=kind_of(state, one),
+        metric=state.plan.metric,
+        loss_metric=state.plan.loss_metric,
         verdict=_sentence(state, one, decided),
         params=dict(one.params),
         origin=one.origin,
         share=share_of(state, one),
-        path=tuple(_step(state, decision) for decision in one.decisions),
+        path=tuple(_step(state, decision) for decision in _settled(one.decisions)),
         guard=dict(vars(one.guard)) if one.guard is not None else None,
         losses=tuple(
             {k: v for k, v in vars(lost).items() if k not in ("trial", "time")}
@@ -157,6 +161,12 @@ def ranking_at(state: JobState, rung: int, size: int) -> Ranking:
     for value in list(state.rungs[rung].values.values())[:size]:  # kept in order of arrival
         ranking.add(value)
     return ranking
+
+
+def _settled(decisions: Sequence[ev.Decision]) -> list[ev.Decision]:
+    """Without the waits that a verdict at the same rung ended."""
+    ended = {decision.rung for decision in decisions if decision.verdict != "wait"}
+    return [one for one in decisions if one.verdict != "wait" or one.rung not in ended]
 
 
 def _step(state: JobState, decision: ev.Decision) -> Step:

@@ -25,6 +25,7 @@ from typing import Any, cast
 import numpy as np
 
 from automata_svc.blobs import BlobStore, single_flight
+from automata_svc.blobs.leases import TTL_S
 from automata_svc.datasets import Dataset
 from automata_svc.errors import Conflict, Damaged, NotFound, SpecError, UnknownName
 from automata_svc.selection import STRATEGIES
@@ -162,12 +163,17 @@ def load_or_build(
     request: Request,
     dataset: Dataset,
     *,
+    ttl_s: float = TTL_S,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Built:
     """The artefact's arrays: read, or built once while others that ask for the same wait.
 
     Bytes are checked against their digest; damaged ones are built anew, and `note` says so.
+
+    Args:
+        ttl_s: seconds without a sign of life after which another builder counts as dead.
+        wall, monotonic: clocks, for what is said of time.
 
     Raises:
         Conflict: the request is for another dataset.
@@ -198,7 +204,7 @@ def load_or_build(
         _write(store, request, dataset, arrays, monotonic() - begun, wall)
         return arrays
 
-    flight = single_flight(store, f"{FOLDER}/{request.key}", build, read)
+    flight = single_flight(store, f"{FOLDER}/{request.key}", build, read, ttl_s=ttl_s)
     how = "built anew" if flight.built else "built anew by another process"
     note = f"{damage[0]}; {how}" if damage else ""
     if flight.waited_s > 0 and not flight.built and not damage:

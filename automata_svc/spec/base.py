@@ -51,7 +51,7 @@ def show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-# ---- numbers --------------------------------------------------------------------------------------
+# ---- numbers ------------------------------------------------------------------------------------
 # PyYAML and JSON may hand a number over as text ("1e-4"), and YAML's booleans are Python integers.
 
 
@@ -120,7 +120,9 @@ def as_scalar(value: Any) -> Scalar:
     raise said(f"{show(value)} is not a number, a text or true/false")
 
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
+)
 _UNIT_S = (86400.0, 3600.0, 60.0, 1.0)
 
 

@@ -1,8 +1,8 @@
 """Text to plain data, strictly: the one decoder for everything that was written outside.
 
 YAML is read by the core schema of YAML 1.2, so that `1e-4` is a number, and `on`, `no`, `1:30` and
-`2024-01-01` are texts. Refused, in YAML and in JSON: a key given twice, numbers that are not finite,
-NUL and lone surrogates, and whatever is too large or too deep.
+`2024-01-01` are texts. Refused, in YAML and in JSON: a key given twice, numbers that are not
+finite, NUL and lone surrogates, and whatever is too large or too deep.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _too_deep(pointer: str) -> Problem:
     return Problem(pointer, f"more than {MAX_DEPTH} mappings and lists inside each other")
 
 
-# ---- JSON -----------------------------------------------------------------------------------------
+# ---- JSON ---------------------------------------------------------------------------------------
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _problems(data: Any) -> Iterator[Problem]:
             waiting.extend((f"{pointer}[{i}]", item, depth + 1) for i, item in enumerate(value))
 
 
-# ---- YAML -----------------------------------------------------------------------------------------
+# ---- YAML ---------------------------------------------------------------------------------------
 
 
 class _Yaml:
@@ -226,7 +226,9 @@ class _Yaml:
             value = self._scalar(event, pointer)
         else:
             if event.tag is not None and event.tag not in _CORE_TAGS:
-                self._refuse(event, f"the tag {_tag(event.tag)} is not taken; write plain data", pointer)
+                self._refuse(
+                    event, f"the tag {_tag(event.tag)} is not taken; write plain data", pointer
+                )
             if depth >= MAX_DEPTH:
                 self._refuse(event, _too_deep("").message, pointer)
             if isinstance(event, yaml.MappingStartEvent):
@@ -245,7 +247,9 @@ class _Yaml:
 
     def _alias(self, event: Any, pointer: str) -> Any:
         if event.anchor in self._open:
-            self._refuse(event, f"the alias *{event.anchor} stands inside of what it names", pointer)
+            self._refuse(
+                event, f"the alias *{event.anchor} stands inside of what it names", pointer
+            )
         if event.anchor not in self._anchors:
             self._refuse(event, f"the alias *{event.anchor} names nothing above it", pointer)
         value, nodes = self._anchors[event.anchor]
@@ -283,7 +287,9 @@ class _Yaml:
         if said:
             self._refuse(event, said, pointer)
         if event.tag is not None and event.tag not in _CORE_TAGS:
-            self._refuse(event, f"the tag {_tag(event.tag)} is not taken; write plain data", pointer)
+            self._refuse(
+                event, f"the tag {_tag(event.tag)} is not taken; write plain data", pointer
+            )
         if event.tag is not None or not event.implicit[0]:
             return text  # quoted, a block, or !!str
         if text in _WORDS:

@@ -2,7 +2,7 @@
 
     uniform: [lo, hi]        any number in it
     loguniform: [lo, hi]     its logarithm is uniform; lo > 0
-    randint: [lo, hi]        whole numbers, both ends included (Optuna's convention; Ray leaves hi out)
+    randint: [lo, hi]        whole numbers, both ends included (as in Optuna; Ray leaves hi out)
     quniform: [lo, hi, q]    lo, lo + q, lo + 2q, … up to hi
     choice: [a, b, …]        one of these; a list alone means the same, a scalar alone is a constant
 
@@ -144,7 +144,7 @@ def read_domain(value: Any) -> Domain:
     raise AssertionError("unreachable: a mistake was added on every other path")
 
 
-# ---- the kinds ------------------------------------------------------------------------------------
+# ---- the kinds ----------------------------------------------------------------------------------
 
 
 def _fail(message: str) -> PydanticCustomError:

@@ -41,7 +41,7 @@ Name = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9
 
 DATASET_SUFFIXES = (".npz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
-# ---- metadata -------------------------------------------------------------------------------------
+# ---- metadata -----------------------------------------------------------------------------------
 
 
 class Metadata(Model):
@@ -52,7 +52,7 @@ class Metadata(Model):
     labels: Annotated[dict[str, str], BeforeValidator(as_labels)] = {}
 
 
-# ---- trial ----------------------------------------------------------------------------------------
+# ---- trial --------------------------------------------------------------------------------------
 
 
 class DatasetSpec(Model):
@@ -101,7 +101,7 @@ class TrialSpec(Model):
     resources: Resources = Resources()
 
 
-# ---- objective ------------------------------------------------------------------------------------
+# ---- objective ----------------------------------------------------------------------------------
 
 _MODES: Mapping[str, str] = {
     "max": "max",
@@ -120,7 +120,9 @@ def _default_mode(data: dict[str, Any]) -> Literal["max", "min"]:
 class Objective(Model):
     """What makes one trial better than another."""
 
-    metric: str = Field("val_accuracy", min_length=1)  # what the template reports, with val_ in front
+    metric: str = Field(
+        "val_accuracy", min_length=1
+    )  # what the template reports, with val_ in front
     # max, unless the metric's name ends with loss or error
     mode: Literal["max", "min"] = Field(default_factory=_default_mode)
 
@@ -145,7 +147,7 @@ class Objective(Model):
         return {**{k: v for k, v in value.items() if k != words[0]}, "mode": mode}
 
 
-# ---- subset, search, guards -----------------------------------------------------------------------
+# ---- subset, search, guards ---------------------------------------------------------------------
 
 
 def _as_options(value: Any) -> Any:
@@ -160,7 +162,9 @@ class SubsetSpec(Model):
     strategy: str = Field("adaptive_random", min_length=1)
     fraction: Share = 0.1  # subset rows / training rows
     scope: Literal["job", "project"] = "project"  # who shares a model-free subset
-    select_every: Annotated[Int, Field(ge=1)] | None = None  # walks over a subset between selections
+    select_every: Annotated[Int, Field(ge=1)] | None = (
+        None  # walks over a subset between selections
+    )
     encoder: str | None = Field(None, min_length=1)  # only for strategies that look at embeddings
     options: Annotated[dict[str, Any], BeforeValidator(_as_options)] = {}  # the strategy's own
 
@@ -186,7 +190,9 @@ class GuardSpec(Model):
     """An early-termination rule that compares a trial with its own past. A text alone is its type."""
 
     type: Literal["non_finite", "divergence"]
-    loss_ratio: Annotated[Float, Field(gt=1)] | None = None  # × first pass's loss; null: the guard's
+    loss_ratio: Annotated[Float, Field(gt=1)] | None = (
+        None  # × first pass's loss; null: the guard's
+    )
     gradient_spike: Annotated[Float, Field(gt=1)] | None = None  # × usual norm; null: the guard's
 
     @model_validator(mode="before")
@@ -208,13 +214,15 @@ class GuardSpec(Model):
         return {key: value for key, value in handler(self).items() if value is not None}
 
 
-# ---- confirmation, budget, failure, checkpoints ---------------------------------------------------
+# ---- confirmation, budget, failure, checkpoints -------------------------------------------------
 
 
 class FinishSpec(Model):
     """How a full training ends."""
 
-    decay: Annotated[Float, Field(ge=0, le=0.5)] = 0.2  # share over which the rate goes to 0; 0: never
+    decay: Annotated[Float, Field(ge=0, le=0.5)] = (
+        0.2  # share over which the rate goes to 0; 0: never
+    )
 
 
 class ConfirmSpec(Model):
@@ -231,7 +239,9 @@ class BudgetSpec(Model):
 
     trials: Annotated[Int, Field(ge=1, le=1_000_000)]
     price: Annotated[Float, Field(gt=0)] | None = None  # full trainings; null: the plan's default
-    wall_clock: Annotated[Seconds, Field(gt=0)] | None = None  # driver-alive seconds, or "6h", "30m"
+    wall_clock: Annotated[Seconds, Field(gt=0)] | None = (
+        None  # driver-alive seconds, or "6h", "30m"
+    )
     goal: Float | None = None  # an objective value that is good enough
     no_improve_trials: Annotated[Int, Field(ge=1)] | None = None  # trials in a row without a better
 
@@ -249,7 +259,7 @@ class CheckpointSpec(Model):
     every_share: Annotated[Float, Field(gt=0, le=0.5)] = 0.05  # of a full training
 
 
-# ---- the job --------------------------------------------------------------------------------------
+# ---- the job ------------------------------------------------------------------------------------
 
 _Space = Annotated[
     dict[str, Domain],
@@ -273,7 +283,9 @@ class JobSpec(Model):
     confirm: ConfirmSpec = ConfirmSpec()
     budget: BudgetSpec
     failure: FailureSpec = FailureSpec()
-    parallelism: Annotated[Int, Field(ge=1)] | None = None  # segments at a time; null: all free slots
+    parallelism: Annotated[Int, Field(ge=1)] | None = (
+        None  # segments at a time; null: all free slots
+    )
     checkpoint: CheckpointSpec = CheckpointSpec()
 
     @field_validator("guards", mode="after")

@@ -49,9 +49,7 @@ def parse_job(text: str | bytes, source: str = "", overrides: Sequence[str] = ()
     return job
 
 
-def dump_job(
-    job: TuneJob, form: Literal["yaml", "json"] = "yaml", defaults: bool = True
-) -> str:
+def dump_job(job: TuneJob, form: Literal["yaml", "json"] = "yaml", defaults: bool = True) -> str:
     """The job as canonical text, which `parse_job` reads back as the same job.
 
     Args:
@@ -62,7 +60,12 @@ def dump_job(
     if form == "json":
         return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     text: str = yaml.dump(
-        data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+        data,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=100,
     )
     return text
 
@@ -78,7 +81,7 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _HEX_OR_OCTAL, ["0"])
 
 
-# ---- overrides ------------------------------------------------------------------------------------
+# ---- overrides ----------------------------------------------------------------------------------
 
 
 def _override(data: dict[str, Any], override: str, written: dict[str, str]) -> Problem | None:

@@ -128,7 +128,9 @@ def read_space(value: Any) -> dict[str, Domain]:
         mistakes.add((), f"{show(value)} is not a mapping of parameters to domains", value)
         mistakes.raise_any()
     if not value:
-        mistakes.add((), "is empty; name at least one parameter, e.g. lr: {loguniform: [1e-4, 0.1]}")
+        mistakes.add(
+            (), "is empty; name at least one parameter, e.g. lr: {loguniform: [1e-4, 0.1]}"
+        )
     if len(value) > MAX_PARAMETERS:
         mistakes.add((), f"has {len(value):,} parameters; at most {MAX_PARAMETERS:,} are taken")
         mistakes.raise_any()

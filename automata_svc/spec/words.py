@@ -14,7 +14,9 @@ from automata_svc.errors import Problem, nearest
 from automata_svc.spec.base import show
 
 # What to say of a key that is known elsewhere, or kept out on purpose; by the mapping it stands in.
-_NO_POWER = "cannot be kept: there is no power reading, so energy is unknown; use price or wall_clock"
+_NO_POWER = (
+    "cannot be kept: there is no power reading, so energy is unknown; use price or wall_clock"
+)
 _SERVICE = "belongs to the service, and a job that runs here has none; remove it"
 _KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -94,7 +96,9 @@ def _said(one: ErrorDetails, pointer: str, root: type[BaseModel]) -> str:
         example = _EXAMPLES.get(pointer)
         return f"is missing, e.g. {example}" if example else "is missing"
     say = _SAY.get(one["type"])
-    return say(one["input"], one.get("ctx", {})) if say else f"{one['msg']}; got {show(one['input'])}"
+    return (
+        say(one["input"], one.get("ctx", {})) if say else f"{one['msg']}; got {show(one['input'])}"
+    )
 
 
 def _unknown_key(loc: tuple[str | int, ...], root: type[BaseModel]) -> str:
@@ -129,7 +133,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-# ---- sentences ------------------------------------------------------------------------------------
+# ---- sentences ----------------------------------------------------------------------------------
 
 _Say = Callable[[Any, Mapping[str, Any]], str]
 

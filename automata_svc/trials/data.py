@@ -29,7 +29,7 @@ class TrialData:
     val: Split
     open_test: Callable[[], Split] | None = None  # only ever opened in phase "test"
     artefact: Arrays = field(default_factory=dict)  # the strategy's model-free part
-    device: str = "cpu"  # `pick_device` says which
+    device: str = "cpu"  # "cuda" where the resources ask for a GPU and there is one
     _tensors: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def train_tensors(self) -> tuple[Tensor, Tensor]:
@@ -89,11 +89,6 @@ class EvalSplit:
     def version(self) -> tuple[int, int]:
         """Changes when somebody writes into the rows or labels."""
         return self.x._version, self.y._version
-
-
-def pick_device(gpus: float) -> str:
-    """The device of a trial: "cuda" where its resources ask for a GPU and there is one."""
-    return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
 
 
 def stratified_rows(labels: NDArray[np.int64], limit: int, seed: int) -> NDArray[np.int64]:

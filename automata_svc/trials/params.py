@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any, TypeVar, dataclass_transform
 
 from automata_svc.errors import Problem, SpecError, unknown
@@ -26,7 +27,7 @@ class TrialParams:
 
 P = TypeVar("P", bound=TrialParams)
 
-KINDS: Mapping[str, type] = {"int": int, "float": float, "str": str, "bool": bool}
+KINDS: Mapping[str, type] = MappingProxyType({"int": int, "float": float, "str": str, "bool": bool})
 
 
 def fill(cls: type[P], values: Mapping[str, Any]) -> P:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from automata_svc.trials import fast_step
 from automata_svc.trials.types import PassTable, Stat
 
 MANY_TENSORS = 16  # measured: below it python adds the norms faster than two more torch calls do
@@ -74,10 +75,9 @@ class Stepper:
             self.norms.append(norm)
             if clip_norm is not None and norm > clip_norm:
                 torch._foreach_mul_(gradients, clip_norm / norm)
-            if rows <= self._finish.start:
-                optimizer.step()
-            else:
-                step_scaled(optimizer, self._finish.scale(rows))
+            scale = self._finish.scale(rows)
+            if not fast_step.step(optimizer, scale):
+                step_scaled(optimizer, scale)
         else:
             self.non_finite += 1
         for p in self._parameters:
@@ -93,6 +93,9 @@ class Stepper:
 
 def step_scaled(optimizer: Any, scale: float) -> None:
     """Step at `scale` times each group's own rate, which is put back, whatever set it."""
+    if scale == 1.0:
+        optimizer.step()
+        return
     own = [group["lr"] for group in optimizer.param_groups]
     try:
         for group, rate in zip(optimizer.param_groups, own, strict=True):

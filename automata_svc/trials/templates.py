@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 from automata_svc.errors import NotFound, Problem, SpecError, UnknownName
 from automata_svc.settings import Settings
+from automata_svc.trials.params import KINDS
 
 Value = int | float | str | bool
 
-TYPES: Mapping[str, type] = MappingProxyType({"int": int, "float": float, "str": str, "bool": bool})
 FUNCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"build": ("params", "dataset"), "train": ("trial",)}
 )
@@ -193,8 +193,8 @@ def _declaration(node: ast.AnnAssign, name: str, problems: list[Problem]) -> Par
         problems.append(Problem(_at(node), f"Params.{name} {message}"))
 
     kind = ast.unparse(node.annotation).strip("'\"")
-    if kind not in TYPES:
-        wrong(f"is of type {kind}; a parameter is one of {', '.join(sorted(TYPES))}")
+    if kind not in KINDS:
+        wrong(f"is of type {kind}; a parameter is one of {', '.join(sorted(KINDS))}")
         return None
     if node.value is None:
         wrong("has no default")
@@ -206,7 +206,7 @@ def _declaration(node: ast.AnnAssign, name: str, problems: list[Problem]) -> Par
         return None
     if kind == "float" and type(value) is int:
         value = float(value)
-    if not isinstance(value, (int, float, str, bool)) or type(value) is not TYPES[kind]:
+    if not isinstance(value, (int, float, str, bool)) or type(value) is not KINDS[kind]:
         wrong(f"is of type {kind}, its default {value!r} is not")
         return None
     return ParamDecl(name, kind, value)

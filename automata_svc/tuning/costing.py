@@ -17,7 +17,7 @@ def search_price(plan: SearchPlan, start: int, end: int) -> float:
 
 
 def selection_rows(plan: SearchPlan, start: int, end: int) -> int:
-    """Forward-only rows of re-selections in [start, end): gradient strategies run a pool forward."""
+    """Forward-only rows of re-selections in [start, end): a gradient strategy's pools."""
     pool = plan.strategy_options.get("pool") if plan.strategy == "automata" else None
     if not pool:
         return 0
@@ -28,7 +28,7 @@ def selection_rows(plan: SearchPlan, start: int, end: int) -> int:
 
 
 def confirm_price(plan: SearchPlan, boundary: int) -> float:
-    """Price of confirming one trial that stands at a search boundary, its test rows not included."""
+    """Price of confirming one trial that stands at a search boundary, without its test rows."""
     table = plan.confirm_table(boundary)
     train = plan.total_rows - table.first_rows
     return plan.price(train, plan.n_val * len(plan.confirm_values(table)))

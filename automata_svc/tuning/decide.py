@@ -26,7 +26,7 @@ from automata_svc.tuning.state import JobState, Trial
 
 
 class Decider:
-    """Decides for one plan. Keeps no state of the job (a searcher may keep a cache of its model)."""
+    """Decides for one plan. Keeps no state of the job; a searcher may cache its model."""
 
     def __init__(self, plan: SearchPlan) -> None:
         self.plan = plan
@@ -97,7 +97,6 @@ class Decider:
             yield ev.JobState("PAUSED", what.reason or "paused by the user", time)
             return
         reason = what.reason or "stopped by the user"
-        yield ev.JobState("STOPPING", reason, time)
         for trial in state.trials:
             if not trial.is_over:
                 yield ev.TrialEnded(trial.number, "CANCELLED", reason, time)
@@ -250,8 +249,8 @@ class Decider:
 
     def _out_of_budget(self, state: JobState) -> str:
         return (
-            f"budget: {state.price:.3g} of price {self.plan.price_limit:g} is spent and the rest is "
-            "needed to finish what runs and to confirm the best"
+            f"budget: {state.price:.3g} of price {self.plan.price_limit:g} is spent and the rest "
+            "is needed to finish what runs and to confirm the best"
         )
 
     # ---- the end

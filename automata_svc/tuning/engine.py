@@ -32,7 +32,7 @@ class EventLog(Protocol):
         ...
 
     def append(self, first_seq: int, at: float, events: Sequence[tuple[str, str]]) -> None:
-        """Stores them as first_seq, first_seq + 1, … in one transaction, or raises and stores none."""
+        """Stores them as first_seq, first_seq + 1, … in one transaction; or raises, and none is."""
         ...
 
 

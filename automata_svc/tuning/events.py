@@ -95,7 +95,7 @@ class SegmentStarted(Event):
 
 @dataclass(frozen=True)
 class Passes(Event):
-    """A report, through the gate: what the trial did since its last one, and its value if one was due."""
+    """A report, through the gate: what was done since the last one, and a value if one was due."""
 
     trial: int
     segment: int
@@ -309,9 +309,9 @@ def _plain(value: Any) -> Any:
 
 def _dumps(body: Any) -> str:
     try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(body, allow_nan=False, separators=(",", ":"))
     except ValueError:  # something is not finite
-        return json.dumps(_tagged(body), allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(_tagged(body), allow_nan=False, separators=(",", ":"))
 
 
 def _tagged(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A job with everything decided that can be decided before it runs. Frozen, JSON-able, stored with it."""
+"""A job with all decided that can be decided before it runs. Frozen, JSON-able, stored with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """What the decider and the runners need to know of a job; nothing in it changes while it runs."""
+    """What decider and runners need to know of a job; nothing in it changes while it runs."""
 
     job: str
     seed: int

@@ -21,7 +21,7 @@ from automata_svc.tuning.ranking import Ranking, Value
 
 JOB_MOVES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "QUEUED": frozenset({"STARTING", "RUNNING", "CANCELLED", "FAILED"}),
+        "QUEUED": frozenset({"STARTING", "RUNNING", "PAUSED", "CANCELLED", "FAILED"}),
         "STARTING": frozenset({"RUNNING", "FAILED", "CANCELLED", "PAUSED"}),
         "RUNNING": frozenset({"PAUSED", "STOPPING", "SUCCEEDED", "FAILED", "CANCELLED"}),
         "PAUSED": frozenset({"RUNNING", "STOPPING", "CANCELLED", "FAILED"}),
@@ -139,7 +139,7 @@ class JobState:
     promoted: list[set[int]] = field(default_factory=list)  # rung → trials that went on from it
     arrivals: list[tuple[int, int, float | None]] = field(
         default_factory=list
-    )  # trial, rung, metric
+    )  # trial, rung (-1: none), metric
     ready: list[tuple[int, int, int, str]] = field(default_factory=list)  # heap: order, trial, …
     settled: list[int] = field(default_factory=list)  # rung → trials that ended on their way to it
     failed: int = 0
@@ -469,6 +469,8 @@ def _end(state: JobState, trial: Trial, to: str, reason: str, at: float) -> None
     move_trial(trial, to, reason, at)
     if to == "FAILED":
         state.failed += 1
+    if to in ("STOPPED", "FAILED") and not trial.values:
+        state.arrivals.append((trial.number, -1, None))  # a searcher should not come back here
     if to == "COMPLETED":
         return
     heading = trial.rung

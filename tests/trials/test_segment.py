@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import threading
 import traceback
 from dataclasses import replace
 
@@ -267,6 +268,15 @@ def test_trials_of_a_job_differ_and_the_same_trial_repeats_itself():
     assert one != other
 
 
+def test_a_segment_run_in_a_thread_is_the_same():
+    code, data, found = module("tabular_mlp"), tabular(), []
+    what = order(2, params={"dropout": 0.2})
+    worker = threading.Thread(target=lambda: found.append(run(what, code, data).passes))
+    worker.start()
+    worker.join()
+    assert found == [run(what, code, data).passes]
+
+
 def test_progress_is_the_share_reached_of_where_the_search_ends():
     code = mlp(
         top="from tests.trials.build import SEEN",
@@ -277,6 +287,6 @@ def test_progress_is_the_share_reached_of_where_the_search_ends():
     assert SEEN["at"] == [0.5, 1.0, 1.0, 1.0]
 
 
-def test_the_readme_parameters_of_a_template_can_all_be_ordered():
+def test_a_template_runs_with_its_own_defaults_said_aloud():
     found = template("tabular_mlp")
     run(order(1, params=found.defaults), module("tabular_mlp"), tabular())

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from automata_svc.trials import fast_step
 from automata_svc.trials.steps import Finish, Stepper, global_norm
 from automata_svc.trials.types import PassTable
 from automata_svc.trials.weights import unit_weights, weighted_mean
@@ -103,6 +104,54 @@ def test_over_the_finish_the_rate_goes_linearly_to_zero():
 
 def test_a_template_with_a_schedule_of_its_own_is_left_alone():
     assert set(rates(0.2, top="OWN_SCHEDULE = True")) == {0.1}
+
+
+OPTIMIZERS = [
+    "SGD(model.parameters(), lr=.1, momentum=.9, nesterov=True, weight_decay=.01, fused=True)",
+    "SGD(model.parameters(), lr=.1, fused=True)",
+    "Adam(model.parameters(), lr=.01, weight_decay=.1, fused=True)",
+    "AdamW([{'params': model[0].parameters()}, {'params': model[2].parameters(), 'lr': .1}],"
+    " lr=.01, fused=True)",
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_fast_step_is_torchs_own_bit_for_bit(optimizer, monkeypatch):
+    taken = []
+    plain = fast_step.step
+    monkeypatch.setattr(fast_step, "step", lambda *a: (taken.append(plain(*a)), taken[-1])[1])
+    fast, slow = MemoryBlobs(), MemoryBlobs()
+    make = f"optimizer = torch.optim.{optimizer}"
+    hooked = f"{make}; optimizer.register_step_pre_hook(lambda *a: None)"
+    run(order(8, finish=0.5), mlp(before=make), tabular(), fast)
+    assert taken.count(True) >= 39  # all but the step that makes the state
+    taken.clear()
+    run(order(8, finish=0.5), mlp(before=hooked), tabular(), slow)
+    assert not any(taken)
+    assert fast == slow
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "SGD(model.parameters(), lr=.1)",
+        "SGD([*model.parameters(), torch.nn.Parameter(torch.ones(2))], lr=.1, fused=True)",
+        "Adam(model.parameters(), amsgrad=True, fused=True)",
+        "RMSprop(model.parameters())",
+    ],
+)
+def test_other_optimizers_take_their_own_step(make):
+    driver = run(order(4), mlp(before=f"optimizer = torch.optim.{make}"), tabular())
+    assert driver.passes[-1].loss.median < driver.passes[0].loss.median
+
+
+def test_a_schedule_of_torchs_still_sees_each_step():
+    schedule = "schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, .5)"
+    code = mlp(
+        before=f"optimizer = torch.optim.SGD(model.parameters(), lr=.1, fused=True); {schedule}",
+        report="schedule.step(); trial.report(lambda s: {'lr': optimizer.param_groups[0]['lr']})",
+    )
+    assert run(order(2, finish=0), code, tabular()).values[2] == {"val_lr": 0.025}
 
 
 def test_no_finish_means_the_same_rate_to_the_end():

@@ -1,4 +1,4 @@
-"""Builders: a plan with only the fields a test cares about, curves with a known best, runs of both."""
+"""Builders: a plan with the fields a test cares about, curves with a known best, runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def make_plan(**overrides: Any) -> SearchPlan:
 
 
 class PlantedCurves:
-    """Accuracy that rises with share to a ceiling that is highest at lr = 0.01; noise keyed by trial."""
+    """Accuracy rises with share to a ceiling, highest at lr = 0.01; noise is keyed by trial."""
 
     def __init__(self, noise: float = 0.01, seconds: float = 100.0) -> None:
         self.noise = noise

@@ -1,4 +1,4 @@
-"""Rules that end a trial early for what its own training looks like; evaluated before the scheduler."""
+"""Rules that end a trial for what its own training looks like; asked before the scheduler."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ class Divergence:
 
     options: Mapping[str, Any] = MappingProxyType(
         {
-            "loss_ratio": 3.0,  # guess: cross entropy at initialisation is about log C; thrice it is lost
+            # guess: cross entropy starts at about log C; a pass at thrice that is lost
+            "loss_ratio": 3.0,
             "gradient_spike": 1000.0,  # guess: seen to pass 100 in healthy first passes
         }
     )

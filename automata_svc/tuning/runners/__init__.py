@@ -1,1 +1,1 @@
-"""What carries segments out. Ray lives in one file here (`ray.py`); importing this loads none of it."""
+"""What carries segments out. Ray lives in one file here, `ray.py`; this loads none of it."""

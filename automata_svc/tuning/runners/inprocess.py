@@ -19,7 +19,7 @@ class Program(Protocol):
 
 
 class DriverError(BaseException):
-    """Something of the driver broke inside a worker's call; it must not look like the template's."""
+    """The driver's own error inside a worker's call; it must not look like the template's."""
 
 
 class InProcess:

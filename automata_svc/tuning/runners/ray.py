@@ -40,7 +40,7 @@ from automata_svc.datasets.types import Dataset, Split
 from automata_svc.errors import AutomataError, Problem, SpecError
 from automata_svc.trials.types import Report, SegmentOrder
 from automata_svc.tuning.inputs import Reported, SegmentFailed
-from automata_svc.tuning.runners.ray_kit import Kit, Unpacked, WorkerProgram, import_all
+from automata_svc.tuning.runners.ray_kit import Kit, Unpacked, WorkerProgram
 from automata_svc.tuning.runners.ray_segment import (
     Alive,
     Ended,
@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 SILENT_S = 600.0  # guess: no honest call into a library stands still for ten minutes
 POLL_S = 1.0  # user commands are acted on within this
 IDLE_S = 0.05  # guess: nothing runs and nothing is ordered (all slots were taken away)
+WAIT_FOR_OWN_WORKER_S = 10.0  # guess: a worker on its way up (2 to 5 s) is not given up before
 STARTS = 3  # guess: times an order is handed to a worker that dies before the order starts
 
 # Set before Ray starts, so that its processes inherit them. What the user has set wins.
@@ -70,7 +71,9 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
         "PL_DISABLE_FORK": "1",  # what Tune would start each worker anew for
     }
 )
-PRELOADED = ("automata_svc.tuning.runners.ray_preload",)
+# What a worker of a private Ray imports while the driver is still connecting (torch is most of it).
+# Only a worker that has run nothing becomes a trial's: one warmed by a task would be thrown away.
+PRELOADED = ("automata_svc.trials.segment", "automata_svc.tuning.runners.ray")
 UNLIMITED = 1e9  # of each resource: the engine's slots are the limit, and Ray the one who waits
 
 
@@ -103,29 +106,20 @@ class RayHost:
         self._owned = False
         self._error: BaseException | None = None
         self._folder: Path | None = None
-        self._warm: list[Any] = []
 
-    def prewarm(self, cpus: float = 1.0, gpus: float = 0.0, most: int | None = None) -> None:
-        """Starts Ray in the background, and workers that import what a first segment needs.
-
-        Args:
-            cpus: of each worker, as the plan has them; a worker of another size is of no use.
-            gpus: of each worker.
-            most: workers at most (a plan's parallelism); None: as many as fit.
-        """
+    def prewarm(self) -> None:
+        """Starts Ray and its first workers in the background; `start` waits for what is missing."""
         with self._lock:
             if self._thread is None:
                 self._ready.clear()
                 self._over.clear()
                 self._error = None
-                self._thread = threading.Thread(
-                    target=self._hold, args=(cpus, gpus, most), name="ray-host", daemon=True
-                )
+                self._thread = threading.Thread(target=self._hold, name="ray-host", daemon=True)
                 self._thread.start()
 
-    def start(self, cpus: float = 1.0, gpus: float = 0.0, most: int | None = None) -> None:
+    def start(self) -> None:
         """Connects, or starts a private Ray (measured: 2 to 4 s). A Ray that is there is used."""
-        self.prewarm(cpus, gpus, most)
+        self.prewarm()
         self._ready.wait()
         if self._error is not None:
             raise AutomataError(f"Ray did not start: {self._error}") from self._error
@@ -136,7 +130,6 @@ class RayHost:
             if self._thread is None:
                 return
             self._ready.wait()
-            self._warm = []
             if self._owned:
                 self._owned = False
                 ray.shutdown(wait_for_processes=True)
@@ -147,12 +140,11 @@ class RayHost:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = None
 
-    def _hold(self, cpus: float, gpus: float, most: int | None) -> None:
+    def _hold(self) -> None:
         try:
             if not ray.is_initialized():
                 self._connect()
                 self._owned = True
-            _tr("inited")
         except BaseException as error:  # raised in `start`
             self._error = error
         finally:
@@ -198,21 +190,6 @@ def _fit(has: Mapping[str, float], cpus: float, gpus: float) -> int:
     return int(min(rooms, default=0.0) + 1e-9)
 
 
-def _tr(x):
-    if os.environ.get("RR_T0"):
-        with open("/tmp/rr/trace.log", "a") as f:
-            f.write(f"{time.time() - float(os.environ['RR_T0']):6.2f} {os.getpid()} {x}\n")
-
-
-_tr("ray.py imported")
-
-
-def _warm_worker() -> None:
-    _tr("warm begins")
-    import_all()
-    _tr("warm ends")
-
-
 class RayRunner:
     """Carries an engine's orders out on Ray's workers.
 
@@ -248,7 +225,7 @@ class RayRunner:
         Raises:
             SpecError: not even one trial fits.
         """
-        self.host.start(plan.cpus, plan.gpus, plan.parallelism)
+        self.host.start()
         room = slots(plan.cpus, plan.gpus)
         if room == 0:
             asked = f"{plan.cpus:g} CPUs and {plan.gpus:g} GPUs"
@@ -266,10 +243,9 @@ class RayRunner:
             Exception: what `poll`, the engine's log or Ray raised.
         """
         try:
-            plan = engine.plan
-            self.host.start(plan.cpus, plan.gpus, plan.parallelism)
+            self.host.start()
             with _quiet(), tempfile.TemporaryDirectory(prefix="automata-tune-") as folder:
-                carrier = _Carrier(engine, self._cargo(plan), folder, self.host.settings)
+                carrier = _Carrier(engine, self._cargo(engine.plan), folder, self.host.settings)
                 try:
                     self._loop(engine, carrier)
                 finally:
@@ -365,28 +341,18 @@ class _Carrier:
         self._running: dict[str, _Running] = {}  # by Ray trial id
         self._broken: BaseException | None = None
         self._count = 0
-        _tr("carrier")
         plan = engine.plan
         self._trainable = f"automata-{plan.job}"  # Tune's registry is keyed by name: one a job
         register_trainable(self._trainable, SegmentTrainable)
         self._size = PlacementGroupFactory([{"CPU": plan.cpus, "GPU": plan.gpus}])
         self._storage = StorageContext(storage_path=folder, experiment_dir_name=plan.job)
-        self._controller = TuneController(
+        self._controller = _Controller(
             search_alg=_Orders(self),
             scheduler=_Answers(self),
-            checkpoint_period=float("inf"),
-            callbacks=[],
+            callbacks=[_Starts(self)],
             storage=self._storage,
-            reuse_actors=True,
-            # Without placement groups: one worker is one bundle, and a group takes .1 s to make.
-            resource_manager_factory=lambda: FixedResourceManager(
-                {"CPU": UNLIMITED, "GPU": UNLIMITED}
-            ),
         )
-        self._controller._class_cache = _PlainActors()
-        self._controller._print_trial_errors = False
         self._kept = 0
-        _tr("carrier made")
 
     # ---- the loop ---------------------------------------------------------------------------------
 
@@ -408,8 +374,8 @@ class _Carrier:
         if slots != self._kept:
             cache.increase_max(self._size, slots - self._kept)
             self._kept = slots
-        surplus = cache.num_cached_objects + len(self._running) + len(self._waiting) - slots
-        if 0 < surplus and cache.num_cached_objects:  # slots were taken away: free their resources
+        surplus = cache.num_cached_objects + len(self._running) - slots
+        if surplus > 0 and cache.num_cached_objects:  # slots were taken away: free their resources
             spare = slots - max(0, cache.num_cached_objects - surplus)
             cache.decrease_max(self._size, spare)
             self._controller._cleanup_cached_actors()
@@ -437,6 +403,11 @@ class _Carrier:
             self._running[trial.trial_id] = _Running(order, trial, starts=starts)
             return trial
         return None
+
+    def started(self, trial: TuneTrial) -> None:
+        running = self._running.get(trial.trial_id)
+        if running is not None:
+            running.heard = time.monotonic()
 
     def said(self, trial: TuneTrial, said: Said) -> str:
         """One thing that a worker said; CONTINUE or STOP. Nothing may rise into Tune."""
@@ -492,10 +463,7 @@ class _Carrier:
         """For a worker whose own look at its thread does not get through (all of Python is held)."""
         limit = self._silent_s + 2 * look_interval(self._silent_s)
         for running in list(self._running.values()):
-            if running.heard is None:
-                if running.trial.status == TuneTrial.RUNNING:
-                    running.heard = now
-            elif now - running.heard > limit:
+            if running.heard is not None and now - running.heard > limit:
                 del self._running[running.trial.trial_id]
                 detail = f"its worker said nothing for {limit:g} s"
                 self._engine.handle(
@@ -565,6 +533,50 @@ class _Answers(TrialScheduler):
         return "automata"
 
 
+class _Starts(tune.Callback):
+    """Tune's word that a worker has begun a segment."""
+
+    def __init__(self, carrier: _Carrier) -> None:
+        self._carrier = carrier
+
+    def on_trial_start(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        self._carrier.started(trial)
+
+
+class _Controller(TuneController):
+    """Tune's event loop, without what it would write and without what it would throw away."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(
+            reuse_actors=True,
+            # No placement groups: a worker is one bundle, which Ray reserves just as well itself.
+            resource_manager_factory=lambda: FixedResourceManager(
+                {"CPU": UNLIMITED, "GPU": UNLIMITED}
+            ),
+            **arguments,
+        )
+        self._class_cache = _PlainActors()
+        self._print_trial_errors = False
+        self._asked: dict[TuneTrial, float] = {}
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Nothing: the event log is the state."""
+
+    def _schedule_trial_actor(self, trial: TuneTrial) -> None:
+        self._asked[trial] = time.monotonic()
+        super()._schedule_trial_actor(trial)
+
+    def _maybe_reuse_cached_actor(self, trial: TuneTrial) -> bool:
+        # Tune gives a waiting trial the first free worker, and ends the one that it has asked for:
+        # with short segments, workers would start for ever and none would stay.
+        has_asked = trial in self._trial_to_actor and trial not in self._resetting_trials
+        if has_asked and time.monotonic() - self._asked[trial] < WAIT_FOR_OWN_WORKER_S:
+            return False
+        return bool(super()._maybe_reuse_cached_actor(trial))
+
+
 class _PlainActors:
     """Workers without a runtime environment: they are then taken from those Ray has started ahead.
 
@@ -608,7 +620,6 @@ class SegmentTrainable(tune.Trainable):
         return {}  # Tune would send the whole configuration back with each report
 
     def _begin(self, config: dict[str, Any]) -> None:
-        _tr("begin")
         order: SegmentOrder = config["order"]
         refs: _Refs = config["refs"]
 

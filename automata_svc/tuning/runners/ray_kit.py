@@ -101,10 +101,3 @@ class Unpacked:
         import torch
 
         return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def import_all() -> None:
-    """Loads what a worker's first segment would otherwise wait for; torch is most of it."""
-    import automata_svc.blobs.schemes
-    import automata_svc.selection
-    import automata_svc.trials.segment  # noqa: F401

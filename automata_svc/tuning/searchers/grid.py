@@ -1,4 +1,4 @@
-"""Every combination of listed values, each once, in a seeded order (a cut grid is then a fair sample)."""
+"""Every combination of listed values once, in a seeded order: a cut grid is a fair sample."""
 
 from __future__ import annotations
 

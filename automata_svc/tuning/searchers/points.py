@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from automata_svc.spec.space import Domain, Space, compile_space
+from automata_svc.spec.domain import Domain
+from automata_svc.spec.space import Space, compile_space
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.searchers.base import Proposal
 
 
 class Points:
-    """A plan's space, its start points, and how a point of the unit cube becomes a configuration."""
+    """A plan's space and start points; how a point of the unit cube becomes a configuration."""
 
     def __init__(self, plan: SearchPlan) -> None:
         self.space: Space = compile_space(plan.space)

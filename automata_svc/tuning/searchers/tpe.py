@@ -1,18 +1,20 @@
 """Tree-structured Parzen estimator, Optuna's, driven by ask and tell from our own history.
 
-Bergstra et al. 2011. The model sees each trial at one level, as BOHB (Falkner et al. 2018,
-arXiv:1807.01774) does: the highest rung with enough trials. Optuna cannot be told a trial twice, so
-the in-memory study is rebuilt when that level changes; it is a cache of the history, nothing more.
+Bergstra et al. 2011. A trial that stands below the last rung is told as pruned there, so that the
+estimator ranks by (rung, value): taking values of the highest filled rung alone, as BOHB does, shows
+it survivors only, and it then prefers what it knows nothing of (a test plants the optimum).
+
+Optuna cannot be told a trial twice, so the in-memory study is rebuilt as trials climb. It is a cache
+of the history and nothing more: what it holds depends on the arrivals alone.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from automata_svc.selection.types import keyed_rng
-from automata_svc.spec.space import Domain
+from automata_svc.spec.domain import Domain
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.searchers.base import Proposal, Searcher
 from automata_svc.tuning.searchers.points import Points
@@ -20,6 +22,7 @@ from automata_svc.tuning.searchers.random import Random
 from automata_svc.tuning.state import JobState
 
 STARTUP_TRIALS = 10  # Optuna's default
+STALE = 1.02  # the study is rebuilt each time the arrivals grow by 2 %: .2 ms a trial and rebuild
 
 
 class Tpe:
@@ -30,45 +33,52 @@ class Tpe:
         self._points = Points(plan)
         self._random = Random(plan)
         self._startup = STARTUP_TRIALS if plan.startup_trials is None else plan.startup_trials
-        self._level = -1
-        self._told = 0
         self._study: Any = None
+        self._rebuilt = 0  # arrivals up to which trials stand where they had climbed by then
+        self._told = 0  # arrivals told; those after `_rebuilt` as they arrived at the first rung
 
     def propose(self, state: JobState, number: int) -> Proposal:
-        level = self._level_of(state)
-        usable = 0 if level < 0 else len(state.rungs[level])
-        if number < len(self._plan.start_points) or usable < max(1, self._startup):
+        if number < len(self._plan.start_points) or len(state.rungs[0]) < max(1, self._startup):
             proposal = self._random.propose(state, number)
             is_start = proposal.origin == "start point"
             return proposal if is_start else Proposal(proposal.params, "tpe startup")
-        self._tell(state, level)
-        return Proposal(self._ask(number), f"tpe at rung {level + 1}")
+        self._tell(state)
+        return Proposal(self._ask(number), "tpe")
 
-    def _level_of(self, state: JobState) -> int:
-        enough = max(1, self._startup)
-        filled = [rung for rung, ranking in enumerate(state.rungs) if len(ranking) >= enough]
-        return max(filled, default=-1)
-
-    def _tell(self, state: JobState, level: int) -> None:
+    def _tell(self, state: JobState) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        if level != self._level or self._told > len(state.arrivals) or self._study is None:
-            direction = "maximize" if self._plan.mode == "max" else "minimize"
-            self._study = optuna.create_study(direction=direction)
-            self._level, self._told = level, 0
-        worst = -math.inf if self._plan.mode == "max" else math.inf
+        point = rebuild_point(len(state.arrivals))
+        if self._study is None or point != self._rebuilt or self._told > len(state.arrivals):
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            self._study = optuna.create_study(
+                direction="maximize" if self._plan.mode == "max" else "minimize"
+            )
+            climbed: dict[int, tuple[int, float | None]] = {}
+            for trial, rung, metric in state.arrivals[:point]:
+                climbed[trial] = (rung, metric)
+            for trial, (rung, metric) in climbed.items():
+                self._add(state, trial, rung, metric)
+            self._rebuilt = self._told = point
         for trial, rung, metric in state.arrivals[self._told :]:
-            if rung == level:
-                params = state.trials[trial].params
-                self._study.add_trial(
-                    optuna.trial.create_trial(
-                        params=dict(params),
-                        distributions={n: self._distribution(n) for n in params},
-                        value=worst if metric is None else metric,
-                    )
-                )
+            if rung <= 0:
+                self._add(state, trial, rung, metric)
         self._told = len(state.arrivals)
+
+    def _add(self, state: JobState, trial: int, rung: int, metric: float | None) -> None:
+        import optuna
+
+        done = rung == len(state.plan.rungs) - 1 and metric is not None
+        params = state.trials[trial].params
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if done else optuna.trial.TrialState.PRUNED,
+                params=dict(params),
+                distributions={n: self._distribution(n) for n in params},
+                value=metric,
+                intermediate_values={} if metric is None else {rung + 1: metric},
+            )
+        )
 
     def _ask(self, number: int) -> Mapping[str, Any]:
         import optuna
@@ -78,7 +88,7 @@ class Tpe:
             seed=seed,
             n_startup_trials=0,
             multivariate=False,  # conditional parameters
-            constant_liar=False,  # asked trials linger in the study; a restarted one has none of them
+            constant_liar=False,  # asked trials linger in the study; a restart has none of them
         )
         trial = self._study.ask()
         params: dict[str, Any] = {}
@@ -91,16 +101,25 @@ class Tpe:
         return _distribution(self._points.space.domains[name])
 
 
+def rebuild_point(arrivals: int) -> int:
+    """The arrivals up to which a study of so many holds trials where they had climbed."""
+    point = 0
+    while (following := max(point + 1, int(point * STALE))) <= arrivals:
+        point = following
+    return point
+
+
 def _distribution(domain: Domain) -> Any:
     from optuna import distributions as d
 
-    return {
+    make: Mapping[str, Callable[[], Any]] = {
         "uniform": lambda: d.FloatDistribution(domain.low, domain.high),
         "loguniform": lambda: d.FloatDistribution(domain.low, domain.high, log=True),
         "randint": lambda: d.IntDistribution(int(domain.low), int(domain.low) + domain.size - 1),
         "quniform": lambda: d.FloatDistribution(domain.low, domain.values[-1], step=domain.step),
         "choice": lambda: d.CategoricalDistribution(domain.values),
-    }[domain.kind]()
+    }
+    return make[domain.kind]()
 
 
 def _suggest(trial: Any, name: str, domain: Domain) -> Any:

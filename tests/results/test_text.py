@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from automata_svc.results import figures as fig
+from automata_svc.results.result import result
+from automata_svc.results.text import plain_text, report
+from automata_svc.tuning.state import JobState
+from tests.results.build import finished, stopped, troubled
+from tests.tuning.build import make_plan
+
+
+def text_of(state: JobState, width: int = 80) -> str:
+    found = result(state, {"metadata": {"name": "letter-mlp"}})
+    return plain_text(report(found, "/home/ada/.automata", width))
+
+
+def test_the_report_says_everything_that_was_promised() -> None:
+    state = finished()
+    text = text_of(state)
+    best = result(state)["best"]
+    assert f"trial {best['trial']} of 27" in text
+    assert fig.metric(best["confirmed"]["val"]["val_accuracy"]) in text
+    assert fig.metric(best["confirmed"]["test"]["test_accuracy"]) in text
+    assert f"{fig.metric(best['search_metric'])}  in the search" in text
+    for words in (
+        "full trainings", "estimated", "no early stopping", "rungs of whole epochs", "selection",
+        "Why trials were stopped", "survivors only", "not measured", "/home/ada/.automata",
+        "automata why job_test", "automata best job_test --save",
+    ):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.parametrize("width", (60, 80, 120))
+@pytest.mark.parametrize("make", (finished, troubled, stopped), ids=lambda make: make.__name__)
+def test_no_line_is_wider_than_the_terminal(make: object, width: int) -> None:
+    assert callable(make)
+    assert max(map(len, text_of(make(), width).splitlines())) <= width
+
+
+def test_a_report_survives_a_terminal_without_unicode() -> None:
+    for state in (finished(), troubled()):
+        text_of(state).translate(fig.ASCII).encode("ascii")
+
+
+def test_a_job_without_a_trial_still_has_a_report() -> None:
+    text = text_of(JobState(make_plan()))
+    assert "no trial has a usable value" in text and "automata resume" in text
+
+
+def test_a_stopped_job_names_the_reason_and_offers_no_model() -> None:
+    text = text_of(stopped())
+    assert "wrong dataset" in text and "not confirmed" in text and "--save" not in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.31, "0.3 s"), (59.7, "1 min 0 s"), (74, "1 min 14 s"), (8100, "2 h 15 min")],
+)
+def test_seconds_read_like_a_clock(value: float, shown: str) -> None:
+    assert fig.seconds(value) == shown
