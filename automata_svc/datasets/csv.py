@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automata_svc.datasets.frame import is_number
-from automata_svc.datasets.npz import row_numbers
 from automata_svc.datasets.raw import Raw
+from automata_svc.datasets.rows import row_numbers
 from automata_svc.errors import Problem, SpecError, unknown
 
 if TYPE_CHECKING:

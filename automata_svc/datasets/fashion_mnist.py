@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automata_svc.datasets.named import Form, NamedSet
-from automata_svc.datasets.npz import read_npz, stack
+from automata_svc.datasets.npz import read_npz
 from automata_svc.datasets.raw import Raw
+from automata_svc.datasets.rows import stack
 from automata_svc.errors import SpecError
 
 CLASSES = (

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automata_svc.datasets.npz import row_numbers
 from automata_svc.datasets.raw import Raw
+from automata_svc.datasets.rows import row_numbers
 from automata_svc.errors import Problem, SpecError
 
 TEXT, LABEL, LABEL_NAME = "text", "label", "label_name"

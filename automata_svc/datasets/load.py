@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -50,24 +51,25 @@ def load_dataset(spec: object, settings: Settings) -> Dataset:
     """
     found = find(Source.of(spec), settings)
     prepared = _prepare(found)
-    rows, fit, digest = prepared.rows, prepared.fit, prepared.shape.digest
-    test_rows, test_labels = rows["test"], prepared.labels[rows["test"]]
-
-    def open_test() -> Split:
-        """Read the files again: until now no test row was scaled, counted or kept."""
-        again = found.read()
-        if _digest(found, rows) != digest:
-            names = ", ".join(str(file) for file in found.files)
-            raise Damaged(f"dataset '{found.name}' changed since it was loaded: {names}")
-        return Split(fit.apply(_select(again, test_rows)), test_labels)
-
     return Dataset(
         shape=prepared.shape,
         train=_split(prepared, "train"),
         val=_split(prepared, "val"),
-        open_test=open_test,
-        texts=_select(prepared.raw, rows["train"]) if prepared.shape.kind == "text" else None,
+        open_test=partial(_open_test, found, prepared.rows, prepared.fit, prepared.shape.digest),
+        texts=_select(prepared.raw, prepared.rows["train"])
+        if prepared.shape.kind == "text"
+        else None,
     )
+
+
+def _open_test(found: Found, rows: Mapping[str, NDArray[np.int64]], fit: Fit, digest: str) -> Split:
+    """Read the files again: until now no test row was scaled, counted or kept."""
+    raw = found.read()
+    if _digest(found, rows) != digest:
+        names = ", ".join(str(file) for file in found.files)
+        raise Damaged(f"dataset '{found.name}' changed since it was loaded: {names}")
+    labels, _, _ = _labels(raw)
+    return Split(fit.apply(_select(raw, rows["test"])), labels[rows["test"]])
 
 
 def describe(spec: object, settings: Settings) -> Shape:
@@ -92,7 +94,7 @@ class _Prepared:
 
 def _prepare(found: Found) -> _Prepared:
     raw = found.read()
-    labels, names, problems = number_classes(raw.y, raw.class_names)
+    labels, names, problems = _labels(raw)
     if isinstance(raw.x, np.ndarray):
         problems = problems + check_numbers(raw.x)
     rows: Mapping[str, NDArray[np.int64]] = {}
@@ -107,6 +109,8 @@ def _prepare(found: Found) -> _Prepared:
         problems = problems + check_frame(raw.x, train)
     if problems:
         raise SpecError(problems, source=found.files[0].name)
+    if idle := len(labels) - sum(map(len, rows.values())):
+        notes.append(f"{idle:,} of {len(labels):,} rows are in no split and not used")
     fit = _fit(raw, rows["train"])
     if fit.width == 0:
         raise SpecError(Problem("", "no feature is left to learn from"), source=found.files[0].name)
@@ -124,6 +128,18 @@ def _prepare(found: Found) -> _Prepared:
         notes=(*raw.notes, *notes, *fit.notes),
     )
     return _Prepared(raw, labels, rows, fit, shape)
+
+
+def _labels(raw: Raw) -> tuple[NDArray[np.int64], tuple[str, ...], list[Problem]]:
+    """[N] class numbers, those of rows that are in no split −1; names; mistakes."""
+    if "train" not in raw.splits or raw.y.ndim != 1:
+        return number_classes(raw.y, raw.class_names)
+    used = np.concatenate([np.asarray(rows, np.int64) for rows in raw.splits.values()])
+    numbers, names, problems = number_classes(raw.y[used], raw.class_names)
+    labels = np.full(len(raw.y), -1, dtype=np.int64)
+    if names:
+        labels[used] = numbers
+    return labels, names, problems
 
 
 def _fit(raw: Raw, train: NDArray[np.int64]) -> Fit:

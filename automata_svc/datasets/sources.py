@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -88,9 +89,9 @@ def find(source: Source, settings: Settings) -> Found:
     if absent := [str(path) for path in paths.values() if not path.is_file()]:
         raise NotFound(f"dataset: no such file: {', '.join(absent)}")
     files = {"train" if key == "path" else key: path for key, path in paths.items()}
-    read, target = READERS[endings["path"] or ""], source.target
-    rule = f"{endings['path']} {','.join(files)} target={target}"
-    return Found(paths["path"].name, tuple(files.values()), rule, lambda: read(files, target))
+    read = partial(READERS[endings["path"] or ""], files, source.target)
+    rule = f"{endings['path']} {','.join(files)} target={source.target}"
+    return Found(paths["path"].name, tuple(files.values()), rule, read)
 
 
 def _ending(path: Path) -> str | None:

@@ -49,7 +49,6 @@ def fit_numbers(x: NDArray[Any], scaling: Scaling) -> Numbers:
     """
     flat = x.reshape(len(x), -1)
     count, width = flat.shape
-    low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
     total = np.zeros(width)
     for start in range(0, count, _BLOCK):
         total += flat[start : start + _BLOCK].astype(np.float64).sum(axis=0)
@@ -63,6 +62,7 @@ def fit_numbers(x: NDArray[Any], scaling: Scaling) -> Numbers:
         factor = np.full(width, 1 / deviation if deviation > 0 else 0.0)
         note = f"pixels: all scaled alike, mean {centre[0]:.4g} and deviation {deviation:.4g}"
         return Numbers(centre, factor, (note + " of the training rows",))
+    low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
     constant = low == high
     binary = ~constant & (low == 0) & (high == 1) & _only_two_values(flat)
     with np.errstate(divide="ignore"):

@@ -126,7 +126,8 @@ class RayWorkplace:
         from automata_svc.tuning.runners.ray import RayHost, RayRunner
 
         self._host = RayHost()
-        self._host.prewarm(plan.cpus, plan.gpus, plan.parallelism)
+        self._host.prewarm()
+        self._poll: Poll = lambda: None
         try:
             self._material = Material.load(service, plan, record)
             self._runner = RayRunner(
@@ -134,6 +135,7 @@ class RayWorkplace:
                 self._material.dataset,
                 load_artefact=lambda key: self._material.artefact()[0],
                 host=self._host,
+                poll=lambda: self._poll(),
             )
             self.slots = self._runner.slots(plan)
         except BaseException:
@@ -144,7 +146,7 @@ class RayWorkplace:
         return self._material.artefact()[1]
 
     def run(self, engine: Engine, poll: Poll) -> None:
-        self._runner.poll = poll
+        self._poll = poll
         self._runner.run(engine)
 
     def close(self) -> None:

@@ -17,6 +17,8 @@ ASCII: Mapping[int, str] = MappingProxyType(
     )
 )  # fmt: skip
 
+NARROW = 20  # columns in which a sentence is no pleasure to read
+
 
 def share(value: float) -> str:
     """0.0025 → 0.0025, 0.161904 → 0.162, 1.0 → 1."""
@@ -97,14 +99,17 @@ def wrapped(text: str, width: int, indent: str = "  ", hanging: str = "") -> lis
 def fitted(
     rows: Sequence[Sequence[str]], width: int, right: Sequence[int] = (), indent: str = "  "
 ) -> list[str]:
-    """A table whose last column wraps under itself where the terminal is narrow."""
+    """A table whose last column wraps: under itself, or on lines of its own where that is narrow."""
     if not rows:
         return []
     heads = table([row[:-1] for row in rows], right, indent)
     left = max(len(head) for head in heads) + 2
     lines: list[str] = []
     for head, row in zip(heads, rows, strict=True):
-        parts = wrapped(row[-1], max(20, width - left), indent="") or [""]
+        if width - left < NARROW:
+            lines += [head, *wrapped(row[-1], width, indent=indent + "    ")]
+            continue
+        parts = wrapped(row[-1], width - left, indent="") or [""]
         lines.append(f"{head.ljust(left)}{parts[0]}".rstrip())
         lines += [" " * left + part for part in parts[1:]]
     return lines

@@ -8,6 +8,7 @@ from typing import Any
 from automata_svc.results.figures import metric, share, table
 
 BAR = 24  # columns of the longest bar
+REST = 58  # columns of everything beside it
 
 
 def funnel(
@@ -19,14 +20,15 @@ def funnel(
         rungs: the `rungs` of a result.
         planned: trials of the job: the longest bar.
         confirmed: finalists that were trained to share 1; 0 leaves that line out.
-        width: columns of the terminal; the bars give way first.
+        width: columns of the terminal; the bars give way first, then the best values.
     """
     most = max([planned, *(rung["arrived"] for rung in rungs), 1])
-    columns = max(6, min(BAR, width - 56))
+    columns = max(6, min(BAR, width - REST))
     rows = []
     for rung in rungs:
         top = rung["best"]
-        best = f"best {metric(top['metric'])} (trial {top['trial']})" if top else ""
+        shown = top is not None and width >= REST
+        best = f"best {metric(top['metric'])} (trial {top['trial']})" if shown else ""
         label = (f"rung {rung['rung']}", f"share {share(rung['share'])}")
         bar = _bar(rung["arrived"], most, columns)
         on = f"→ {rung['went_on']}" if rung["went_on"] else ""

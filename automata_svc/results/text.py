@@ -184,18 +184,18 @@ def _evidence(found: Found, width: int) -> Section:
 
 def _next(found: Found, home: str, width: int) -> Section:
     job, best = found["job_id"], found["best"]
-    rows = [("everything is in", home)] if home else []
+    rows = [("files", home)] if home else []
     if found["state"] in ("PAUSED", "RUNNING", "STARTING", "QUEUED"):
-        rows.append(("go on with it", f"automata resume {job}"))
+        rows.append(("go on", f"automata resume {job}"))
     pruned = [
         row["number"] for row in found["trials"] if row["kind"] in ("rung", "guard", "failed")
     ]
     if pruned:
-        rows.append(("why one was stopped", f"automata why {job} {pruned[0]}"))
+        rows.append(("why", f"automata why {job} {pruned[0]}"))
     if found["trials"]:
-        rows.append(("all trials", f"automata trials {job}"))
+        rows.append(("trials", f"automata trials {job}"))
     if best is not None and best["confirmed"] is not None:
-        rows.append(("the model", f"automata best {job} --save ./best"))
+        rows.append(("model", f"automata best {job} --save ./best"))
     return Section("Next", tuple(fig.table(rows)))
 
 

@@ -100,7 +100,9 @@ def _as_text(text: str | bytes, source: str) -> str:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
         decoded.encode("utf-8")
     except UnicodeError as error:
-        raise SpecError(Problem("", f"not UTF-8 text ({error.reason})"), source) from None
+        raise SpecError(
+            Problem("", f"not UTF-8 text ({getattr(error, 'reason', error)})"), source
+        ) from None
     if "\0" in decoded:
         raise SpecError(Problem("", "holds a NUL character; is it a text file?"), source)
     return decoded.removeprefix("\ufeff")

@@ -72,13 +72,13 @@ class Domain:
         Raises:
             TypeError: a choice among values that have no order.
         """
-        return min(self.choices) if self.kind == "choice" else self.low  # type: ignore[type-var]
+        return min(self.choices) if self.kind == "choice" else self.low
 
     @property
     def largest(self) -> Any:
         """The greatest value; raises as `smallest` does."""
         if self.kind == "choice":
-            return max(self.choices)  # type: ignore[type-var]
+            return max(self.choices)
         return self.values[-1] if self.kind == "quniform" else self.high
 
     def contains(self, value: Any) -> bool:

@@ -1,7 +1,7 @@
 """What is asked: one job file, as data. Nothing here opens a file, a dataset or a template.
 
-What needs the template, the dataset or the strategy to be judged is judged by `jobs.planner`; what can be
-judged from the file alone is judged here, all mistakes at once.
+What needs the template, the dataset or the strategy to be judged is judged by `jobs.planner`; what
+can be judged from the file alone is judged here, all mistakes at once.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ from automata_svc.spec.space import read_space
 Share = Annotated[Float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
+Text = Annotated[str, Field(min_length=1)]
+
 DATASET_SUFFIXES = (".npz", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 # ---- metadata -----------------------------------------------------------------------------------
@@ -56,10 +58,10 @@ class Metadata(Model):
 
 
 class DatasetSpec(Model):
-    """A named dataset, or files of the user's own. A text alone is a name, or a path if it looks so."""
+    """A named dataset, or files of the user's own. A text alone is a name, or a path (`/`, suffix)."""
 
-    name: str | None = Field(None, min_length=1)
-    path: str | None = Field(None, min_length=1)  # .npz, .csv, .jsonl; the last two also with .gz
+    name: Text | None = None
+    path: Text | None = None  # .npz, .csv, .jsonl; the last two also with .gz
     target: str | None = None  # the column or field to predict; with a path
     test: str | None = None  # file with the test rows; with a path
     val: str | None = None  # file with the validation rows; with a path
@@ -95,7 +97,7 @@ class Resources(Model):
 class TrialSpec(Model):
     """What one configuration trains."""
 
-    template: str = Field(min_length=1)  # a name, or the path of a file
+    template: Text  # a name, or the path of a file
     dataset: DatasetSpec
     settings: dict[str, AnyScalar] = {}  # parameters of the template that are not searched
     resources: Resources = Resources()
@@ -120,9 +122,7 @@ def _default_mode(data: dict[str, Any]) -> Literal["max", "min"]:
 class Objective(Model):
     """What makes one trial better than another."""
 
-    metric: str = Field(
-        "val_accuracy", min_length=1
-    )  # what the template reports, with val_ in front
+    metric: Text = "val_accuracy"  # what the template reports, with val_ in front
     # max, unless the metric's name ends with loss or error
     mode: Literal["max", "min"] = Field(default_factory=_default_mode)
 
@@ -159,13 +159,13 @@ def _as_options(value: Any) -> Any:
 class SubsetSpec(Model):
     """Which rows a trial sees."""
 
-    strategy: str = Field("adaptive_random", min_length=1)
+    strategy: Text = "adaptive_random"
     fraction: Share = 0.1  # subset rows / training rows
     scope: Literal["job", "project"] = "project"  # who shares a model-free subset
     select_every: Annotated[Int, Field(ge=1)] | None = (
         None  # walks over a subset between selections
     )
-    encoder: str | None = Field(None, min_length=1)  # only for strategies that look at embeddings
+    encoder: Text | None = None  # only for strategies that look at embeddings
     options: Annotated[dict[str, Any], BeforeValidator(_as_options)] = {}  # the strategy's own
 
 
@@ -187,7 +187,7 @@ class SearchSpec(Model):
 
 
 class GuardSpec(Model):
-    """An early-termination rule that compares a trial with its own past. A text alone is its type."""
+    """A rule that compares a trial with its own past and may end it. A text alone is its type."""
 
     type: Literal["non_finite", "divergence"]
     loss_ratio: Annotated[Float, Field(gt=1)] | None = (
@@ -272,7 +272,7 @@ _DEFAULT_GUARDS = (GuardSpec(type="non_finite"), GuardSpec(type="divergence"))
 class JobSpec(Model):
     """What one search is to do."""
 
-    description: str = Field("", max_length=10_000)
+    description: Annotated[str, Field(max_length=10_000)] = ""
     trial: TrialSpec
     objective: Objective = Objective()
     space: _Space

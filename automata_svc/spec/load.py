@@ -23,8 +23,8 @@ def parse_job(text: str | bytes, source: str = "", overrides: Sequence[str] = ()
     Args:
         text: YAML or JSON.
         source: the file's name, for messages.
-        overrides: "budget.trials=9", a path below spec (or a full one: "metadata.name=x") and a YAML
-            value; applied in order, before anything is checked.
+        overrides: "budget.trials=9": a path below spec, or a full one ("metadata.name=x"), and a
+            YAML value; applied in order, before anything is checked.
 
     Raises:
         SpecError: every mistake in one, each with a pointer such as spec.space.lr.loguniform.

@@ -12,6 +12,8 @@ from automata_svc.errors import Problem, SpecError, nearest
 from automata_svc.spec.base import Mistakes, show
 from automata_svc.spec.domain import Domain, read_domain, same
 
+__all__ = ["Domain", "Space", "compile_space", "read_domain", "read_space"]
+
 MAX_PARAMETERS = 1_000  # guess
 MAX_GRID = 100_000  # guess: more configurations than that are never listed one by one
 

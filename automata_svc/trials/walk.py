@@ -63,9 +63,8 @@ class Walk:
         """The rows of pass `p`, at the model as it is when the pass starts."""
         walk, part = self._table.cycle(p)
         selection = walk // self._order.strategy.select_every
-        fresh = selection != self._selection
-        if fresh:
-            due = walk % self._order.strategy.select_every == 0 and part == 0
+        due = walk % self._order.strategy.select_every == 0 and part == 0
+        if selection != self._selection:
             if self.needs_gradients and not due:
                 raise CheckpointMismatch(
                     f"pass {p} goes on with subset {selection} of strategy"
@@ -74,6 +73,7 @@ class Walk:
             self._subset = self._select(selection, gradients)
             self._selection = selection
             self._walk = None
+        # Where a trial goes on within a walk the subset is drawn again, and told of only once.
         subset = self._subset
         assert subset is not None
         start = part * self._table.subset_rows // self._table.slices
@@ -83,8 +83,8 @@ class Walk:
         return PassRows(
             indices=subset.indices[here],
             weights=None if np.all(weights == 1.0) else weights,
-            forward_rows=subset.forward_rows if fresh else 0,
-            facts=subset.facts if fresh else {},
+            forward_rows=subset.forward_rows if due else 0,
+            facts=subset.facts if due else {},
         )
 
     def _select(self, selection: int, gradients: GradientSource | None) -> Subset:

@@ -1,6 +1,6 @@
 """S3 as far as a blob store uses it, in memory behind HTTP: what a real client sends is answered.
 
-PUT (also `If-None-Match: *`), GET and HEAD of an object, ListObjectsV2 and DeleteObjects. Signatures
+PUT (also `If-None-Match: *`), GET and HEAD of an object, ListObjectsV2, DeleteObjects. Signatures
 are not looked at. Pages are short, so that a client has to ask for the next one.
 """
 

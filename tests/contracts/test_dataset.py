@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -182,6 +183,13 @@ def test_loading_leaves_the_test_rows_closed(
     assert all(len(np.intersect1d(rows, closed)) == 0 for rows in asked)
     dataset.open_test()
     assert np.array_equal(asked[-1], closed)
+
+
+def test_the_closed_test_rows_open_in_another_process_too(dataset: Dataset) -> None:
+    carried = pickle.dumps(dataset.open_test)
+    assert len(carried) < 2_000_000  # the way to the rows, not the rows
+    ours, theirs = dataset.open_test(), pickle.loads(carried)()
+    assert np.array_equal(ours.x, theirs.x) and np.array_equal(ours.y, theirs.y)
 
 
 @pytest.mark.parametrize("kind", sorted(WRITERS))

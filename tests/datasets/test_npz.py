@@ -43,6 +43,14 @@ def test_row_numbers_that_are_given_are_kept_in_their_order(tmp_path: Path) -> N
     assert np.allclose(dataset.open_test().x, test_scaled, atol=1e-5)
 
 
+def test_rows_in_no_split_are_not_used_and_said(tmp_path: Path) -> None:
+    y = np.r_[Y[:30], np.full(30, 9)]
+    rows = {"train_idx": np.arange(10), "val_idx": np.arange(10, 20), "test_idx": np.arange(20, 30)}
+    shape = load(tmp_path, X=X, y=y, **rows).shape
+    assert shape.class_names == ("0", "1", "2") and shape.n_test == 10
+    assert "30 of 60 rows are in no split and not used" in shape.notes
+
+
 def test_with_test_rows_given_the_rest_is_training_and_validation(tmp_path: Path) -> None:
     dataset = load(tmp_path, X=X, y=Y, test_idx=np.arange(15))
     assert dataset.open_test().y.tolist() == Y[:15].tolist()

@@ -100,6 +100,13 @@ def test_weights_go_with_their_rows():
     assert [again.rows_of(p, None).forward_rows for p in range(4)] == [7, 0, 7, 0]
 
 
+def test_what_a_selection_cost_and_found_is_told_in_the_pass_that_selected():
+    straight, resumed = (walk(chosen=Heavy(40), subset_rows=40, slices=2, every=2) for _ in "ab")
+    told = [straight.rows_of(p, None).facts for p in range(6)]
+    assert told == [{"residual": 0.5}, {}, {}, {}, {"residual": 0.5}, {}]
+    assert [resumed.rows_of(p, None).facts for p in (3, 4)] == told[3:5]
+
+
 def test_a_strategy_that_gives_another_number_of_rows_is_refused():
     with pytest.raises(TemplateError, match="gave 39 rows, 40 were asked for"):
         walk(chosen=Heavy(39), subset_rows=40).rows_of(0, None)
