@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from automata_svc.errors import SpecError
 from automata_svc.jobs.protocol import Chosen
 from automata_svc.results.figures import wrapped
 
@@ -76,11 +77,13 @@ def _number(value: float) -> str:
 
 
 def _scalar(text: str) -> str:
-    """The text, quoted only where YAML would read it as something else."""
+    """The text, quoted only where YAML (1.1, or 1.2 as we decode it) sees something else."""
     import yaml
 
+    from automata_svc.spec.decode import decode
+
     try:
-        plain = yaml.safe_load(f"[{text}]") == [text]
-    except yaml.YAMLError:
+        plain = yaml.safe_load(f"[{text}]") == decode(f"[{text}]") == [text]
+    except (yaml.YAMLError, SpecError, ValueError):
         plain = False
     return text if plain else json.dumps(text, ensure_ascii=False)

@@ -1,8 +1,8 @@
 """Whether the process that holds a lease still runs, where that can be seen from here.
 
 A driver killed with -9 gives its lease back only by letting it run out. On the same machine the
-dead can be told from the living at once, so that resuming needs no waiting. Elsewhere, and in doubt,
-the answer is "not gone", and the lease runs out.
+dead can be told from the living at once, so that resuming needs no waiting. Elsewhere, and in
+doubt, the answer is "not gone", and the lease runs out.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from automata_svc.datasets.tabular import Numbers, fit_numbers
+from automata_svc.datasets.tabular import LARGEST, Numbers, fit_numbers
 from automata_svc.errors import Problem
 
 if TYPE_CHECKING:
@@ -75,8 +75,13 @@ def check_frame(frame: pd.DataFrame, train: NDArray[np.int64]) -> list[Problem]:
     for name, column in frame.items():
         if is_number(column):
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            if bad := int(np.isinf(values).sum()):
-                problems.append(Problem(str(name), f"{bad:,} values are infinite; fill or drop"))
+            if bad := int((np.abs(values) > LARGEST).sum()):
+                problems.append(
+                    Problem(
+                        str(name),
+                        f"{bad:,} values are infinite or beyond {LARGEST:g}; fill or drop",
+                    )
+                )
         elif (distinct := column.iloc[train].nunique()) > MAX_CATEGORIES:
             said = (
                 f"{distinct:,} distinct texts in training rows are too many to be categories "

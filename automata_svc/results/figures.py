@@ -99,7 +99,7 @@ def wrapped(text: str, width: int, indent: str = "  ", hanging: str = "") -> lis
 def fitted(
     rows: Sequence[Sequence[str]], width: int, right: Sequence[int] = (), indent: str = "  "
 ) -> list[str]:
-    """A table whose last column wraps: under itself, or on lines of its own where that is narrow."""
+    """A table whose last column wraps: under itself, or alone where that is narrow."""
     if not rows:
         return []
     heads = table([row[:-1] for row in rows], right, indent)

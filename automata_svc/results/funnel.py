@@ -27,7 +27,7 @@ def funnel(
     rows = []
     for rung in rungs:
         top = rung["best"]
-        shown = top is not None and width >= REST
+        shown = top is not None and width >= REST + 8
         best = f"best {metric(top['metric'])} (trial {top['trial']})" if shown else ""
         label = (f"rung {rung['rung']}", f"share {share(rung['share'])}")
         bar = _bar(rung["arrived"], most, columns)

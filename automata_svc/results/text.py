@@ -73,7 +73,7 @@ def _best(found: Found, width: int) -> Section:
     at = _share_of_rung(found, best["rung"])
     early = f"in the search, rung {best['rung']} (share {at})" if best["rung"] else "in the search"
     values.append((metric, fig.metric(best["search_metric"]), early))
-    lines += ["", *fig.table(values, right=(1,))]
+    lines += ["", *fig.fitted(values, width, right=(1,))]
     if confirmed is None:
         lines += fig.wrapped("not confirmed: values of a search are on a part of a training", width)
     else:
@@ -250,8 +250,7 @@ def _path(answer: Why, width: int) -> list[str]:
             fig.metric(step.metric),
             f"loss {fig.metric(step.loss)}",
             f"rank {step.rank} of {step.size}" if step.rank is not None else f"of {step.size}",
-            step.verdict,
-            step.rule,
+            f"{step.verdict}: {step.rule}",
         )
         for step in answer.path
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -245,12 +245,6 @@ KINDS: Mapping[str, type[Event]] = MappingProxyType(
     }
 )
 _NAME_OF = {cls: name for name, cls in KINDS.items()}
-_FIELDS = {
-    cls: tuple(f.name for f in fields(cls))
-    for cls in (*KINDS.values(), PassStats, Stat, Cost, Neighbour)
-}
-
-
 @dataclass(frozen=True)
 class Stored:
     """An event as the log holds it."""
@@ -262,9 +256,12 @@ class Stored:
 
 def encode(event: Event) -> tuple[str, str]:
     """The kind and the text of an event, as they are stored."""
-    body = _plain(event)
-    body["v"] = VERSION
-    return _NAME_OF[type(event)], _dumps(body)
+    body = {**vars(event), "v": VERSION}
+    try:
+        text = _ENCODER.encode(body)
+    except ValueError:  # something is not finite
+        text = _ENCODER.encode(_tagged(body))
+    return _NAME_OF[type(event)], text
 
 
 def decode(kind: str, text: str) -> Event:
@@ -274,8 +271,8 @@ def decode(kind: str, text: str) -> Event:
         KeyError: the kind is not known to this version.
     """
     cls = KINDS[kind]
-    body = json.loads(text, object_hook=_revive)
-    body.pop("v", None)
+    body = (_REVIVING if '{"$":' in text else _PLAIN).decode(text)
+    del body["v"]
     if cls is Passes:
         body["passes"] = tuple(_pass_stats(item) for item in body["passes"])
         body["cost"] = Cost(**body["cost"])
@@ -294,35 +291,31 @@ def _pass_stats(body: dict[str, Any]) -> PassStats:
     return PassStats(**body)
 
 
-def _plain(value: Any) -> Any:
-    names = _FIELDS.get(type(value))
-    if names is not None:
-        return {name: _plain(getattr(value, name)) for name in names}
+def _of_parts(value: Any) -> Any:
+    """What json does not know: the frozen parts of an event, and read-only mappings."""
+    if type(value) in _PARTS:
+        return vars(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if is_dataclass(value):
-        raise TypeError(f"{type(value).__name__} is not part of any event")
-    return value
-
-
-def _dumps(body: Any) -> str:
-    try:
-        return json.dumps(body, allow_nan=False, separators=(",", ":"))
-    except ValueError:  # something is not finite
-        return json.dumps(_tagged(body), allow_nan=False, separators=(",", ":"))
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not part of any event")
 
 
 def _tagged(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return {"$": "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"}
+    if type(value) in _PARTS or (isinstance(value, Mapping) and not isinstance(value, dict)):
+        value = _of_parts(value)
     if isinstance(value, dict):
         return {key: _tagged(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_tagged(item) for item in value]
     return value
 
 
 def _revive(body: dict[str, Any]) -> Any:
     return float(body["$"]) if body.keys() == {"$"} else body
+
+
+_PARTS = frozenset({PassStats, Stat, Cost, Neighbour})
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_of_parts)
+_PLAIN, _REVIVING = json.JSONDecoder(), json.JSONDecoder(object_hook=_revive)

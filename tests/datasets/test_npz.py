@@ -128,7 +128,10 @@ def test_class_names_are_used_where_they_fit(tmp_path: Path) -> None:
         ({"X": X, "y": np.zeros(60, int)}, "only the class '0'; two classes or more"),
         ({"X": X, "y": np.eye(3)[Y]}, "60×3; right is one label per row; one-hot"),
         ({"X": X, "y": Y.astype(complex)}, "y: holds complex"),
-        ({"X": np.where(X > 2, np.nan, X), "y": Y}, "NaN or infinite, the first in row"),
+        (
+            {"X": np.where(X > 2, np.nan, X), "y": Y},
+            "NaN or infinite .*, the first in row 26, feature 1",
+        ),
         ({"X": np.where(X > 2, np.inf, X), "y": Y}, "NaN or infinite"),
         ({"X": X.astype(str), "y": Y}, "X: holds <U.*, not numbers"),
         ({"X": X[:, 0], "y": Y}, r"X: is 60; right is \[rows, features\]"),

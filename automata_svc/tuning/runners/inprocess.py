@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from automata_svc.errors import AutomataError
+from automata_svc.trials.errors import CheckpointMismatch
 from automata_svc.trials.types import Reply, Report, SegmentOrder
 from automata_svc.tuning.engine import Engine
 from automata_svc.tuning.inputs import Reported, SegmentFailed
@@ -62,5 +62,5 @@ class InProcess:
 def failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
     """A template's exception: its own traceback, and no retry, since it would raise again."""
     detail = "".join(traceback.format_exception(error)).strip()
-    reason = "checkpoint" if isinstance(error, AutomataError) else "error"
+    reason = "checkpoint" if isinstance(error, CheckpointMismatch) else "error"
     return SegmentFailed(order.trial, order.segment, reason, detail, retry=False)

@@ -515,7 +515,7 @@ class _Answers(TrialScheduler):
         return self._carrier.said(trial, result[SAID])
 
     def on_trial_error(self, controller: Any, trial: TuneTrial) -> None:
-        self._carrier.failed(trial, trial.get_pickled_error() or trial.get_error())
+        self._carrier.failed(trial, controller.failure)
 
     def choose_trial_to_run(self, controller: Any) -> TuneTrial | None:
         return None  # whatever is pending starts, in order
@@ -560,9 +560,14 @@ class _Controller(TuneController):
         self._class_cache = _PlainActors()
         self._print_trial_errors = False
         self._asked: dict[TuneTrial, float] = {}
+        self.failure: BaseException | None = None  # of the trial that Tune speaks of now
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing: the event log is the state."""
+
+    def _process_trial_failure(self, trial: TuneTrial, exception: BaseException) -> None:
+        self.failure = exception
+        super()._process_trial_failure(trial, exception=exception)
 
     def _schedule_trial_actor(self, trial: TuneTrial) -> None:
         self._asked[trial] = time.monotonic()
