@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 TTL_S = 10.0  # guess: longer than any pause of a healthy process, short enough to wait for
 BEATS_PER_TTL = 4  # three may be lost before a lease looks dead
 POLL_S = 0.05  # guess: far below what is built (seconds), far above a read (0.1 ms)
+POLL_GROWTH, POLL_MAX_S = 1.5, 1.0  # guess: a bucket bills each look, and long builds can wait
 LONG_DEAD = 30.0  # × ttl_s on the wall clock: dead without watching, whatever clocks differ by
 
 
@@ -63,13 +64,13 @@ def single_flight(
         read: what is stored, None where it is not (or not whole).
         ttl_s: seconds without a sign of life after which a builder counts as dead; > 0. It is
             renewed by a thread for as long as `build` runs.
-        poll_s: seconds between looks while somebody else builds; > 0.
+        poll_s: seconds to the second look while somebody else builds, > 0; later ones are rarer.
         monotonic, wall, sleep: the clocks, for tests.
 
     Raises:
         Whatever `build` raises; the lease is free again then, and the next one in line tries.
     """
-    started = monotonic()
+    started, pause_s = monotonic(), poll_s
     waiting: _Watched | None = None
     while True:
         stored = read()
@@ -92,7 +93,8 @@ def single_flight(
                     return Flight(stored, False, waited_s)
                 return Flight(build(), True, waited_s)
         if not free:
-            sleep(poll_s)
+            sleep(pause_s)
+            pause_s = max(poll_s, min(pause_s * POLL_GROWTH, POLL_MAX_S))
 
 
 @dataclass(frozen=True)

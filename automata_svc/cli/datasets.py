@@ -102,5 +102,5 @@ def show(
     for line in fig.table(rows):
         world.say(line)
     for note in shape.notes:
-        for line in fig.wrapped(note, world.width, indent="  - ", hanging="  "):
+        for line in fig.wrapped(note, world.width, indent="  - "):
             world.say(line)

@@ -129,7 +129,7 @@ class LiveTable:
             lines.append(line)
         spent = f"price {fig.price(picture.price)} of ≈ {fig.price(picture.expected)}"
         left = seconds_left(picture, elapsed, self._price_before or 0.0)
-        remains = f", ≈ {fig.seconds(left)} left" if left is not None else ""
+        remains = f", ≈ {fig.seconds(left)} left" if left else ""
         lines.append(self._text(f"  {spent}  {fig.seconds(elapsed)}{remains}"))
         return lines
 

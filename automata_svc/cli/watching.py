@@ -92,7 +92,9 @@ class Lines:
 
 def _started(state: JobState) -> str:
     driver = state.drivers[-1] if state.drivers else None
-    where = f" on {driver.runner}, {driver.slots} slots" if driver is not None else ""
+    where = ""
+    if driver is not None:
+        where = f" on {driver.runner}, {driver.slots} slot{'s' if driver.slots != 1 else ''}"
     again = f", going on at price {fig.price(state.price)}" if len(state.drivers) > 1 else ""
     return f"started{where}: {state.plan.trials} trials, {len(state.rungs)} rungs{again}"
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from automata_svc.datasets.frame import is_number
 from automata_svc.datasets.raw import Raw
@@ -36,9 +39,6 @@ def read_csv(files: Mapping[str, Path], target: str | None = None) -> Raw:
     for split, frame in frames.items():
         if split != "train":
             problems += _check_columns(split, frame, main)
-        if target in frame.columns and (gone := int(frame[target].isna().sum())):
-            said = f"{gone:,} rows have no label; drop them first"
-            problems.append(Problem(f"{split}.{target}" if len(frames) > 1 else target, said))
     if problems:
         raise SpecError(problems, source=source)
     whole = pd.concat([frame[main.columns] for frame in frames.values()], ignore_index=True)
@@ -47,14 +47,21 @@ def read_csv(files: Mapping[str, Path], target: str | None = None) -> Raw:
     nameless = [name for name in columns if name.startswith("Unnamed: ")]
     return Raw(
         x=whole.drop(columns=[target]),
-        y=label.to_numpy() if is_number(label) else label.astype(str).to_numpy(dtype=object),
+        y=label.to_numpy() if is_number(label) else _texts(label),
         splits=row_numbers(sizes) if len(sizes) > 1 else {},
+        label=target,
         notes=tuple(
             f"column {columns.index(name) + 1} has no name and is used as a feature; "
             "is it a row number that was saved along?"
             for name in nameless
         ),
     )
+
+
+def _texts(column: pd.Series[Any]) -> NDArray[Any]:
+    """[N] texts as objects, None where one is missing."""
+    cells = [None if gone else str(cell) for cell, gone in zip(column, column.isna(), strict=True)]
+    return np.array(cells, dtype=object)
 
 
 def _load(path: Path) -> pd.DataFrame:

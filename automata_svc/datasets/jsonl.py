@@ -50,6 +50,7 @@ def read_jsonl(files: Mapping[str, Path], target: str | None = None) -> Raw:
         y=_array(labels),
         splits=row_numbers(sizes) if len(sizes) > 1 else {},
         class_names=_class_names(names),
+        label=field,
     )
 
 

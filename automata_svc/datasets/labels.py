@@ -14,13 +14,14 @@ LARGEST = 2**53  # beyond it floats skip whole numbers
 
 
 def number_classes(
-    y: NDArray[Any], class_names: tuple[str, ...] | None = None
+    y: NDArray[Any], class_names: tuple[str, ...] | None = None, pointer: str = "y"
 ) -> tuple[NDArray[np.int64], tuple[str, ...], list[Problem]]:
     """Class numbers in sorted order of the labels.
 
     Args:
         y: [N] whole numbers (also as floats), booleans or texts.
         class_names: name of label 0, 1, …; for whole-number labels.
+        pointer: what the labels are called, for messages.
 
     Returns:
         ([N] class numbers, [C] names, mistakes); without numbers and names if there are mistakes.
@@ -29,21 +30,31 @@ def number_classes(
     if y.ndim != 1:
         hint = "; one-hot labels become numbers by y.argmax(axis=1)" if y.ndim == 2 else ""
         shape = "×".join(map(str, y.shape))
-        return nothing, (), [Problem("y", f"is {shape}; right is one label per row{hint}")]
-    if y.dtype.kind == "O":
+        return nothing, (), [Problem(pointer, f"is {shape}; right is one label per row{hint}")]
+    if y.dtype.kind == "O":  # texts, None where one is missing
+        if bad := sum(label is None for label in y):
+            return nothing, (), [Problem(pointer, f"{bad:,} rows have no label; drop them first")]
         y = y.astype(str)
     if y.dtype.kind == "f":
         if not np.isfinite(y).all():
             bad = int((~np.isfinite(y)).sum())
-            return nothing, (), [Problem("y", f"{bad:,} labels are missing or not finite")]
+            return (
+                nothing,
+                (),
+                [
+                    Problem(
+                        pointer, f"{bad:,} rows have no label, or no finite one; drop them first"
+                    )
+                ],
+            )
         if (part := y[(y != np.round(y)) | (np.abs(y) > LARGEST)]).size:
             said = (
                 f"{part.size:,} values are not whole numbers, the first is {part[0]:g}; labels are "
                 "classes: regression is still to come"
             )
-            return nothing, (), [Problem("y", said)]
+            return nothing, (), [Problem(pointer, said)]
     if y.dtype.kind not in "fiubUS":
-        return nothing, (), [Problem("y", f"holds {y.dtype}; right are whole numbers or texts")]
+        return nothing, (), [Problem(pointer, f"holds {y.dtype}; right are whole numbers or texts")]
     if y.dtype.kind in "fiu":
         y = y.astype(np.int64)
     if y.dtype.kind == "S":
@@ -57,7 +68,7 @@ def number_classes(
         names = tuple(class_names[label] for label in known)
     if len(names) < 2:
         only = f"only the class '{names[0]}'" if names else "no label"
-        return nothing, (), [Problem("y", f"holds {only}; two classes or more are needed")]
+        return nothing, (), [Problem(pointer, f"holds {only}; two classes or more are needed")]
     return numbers.reshape(-1).astype(np.int64), names, []
 
 

@@ -95,12 +95,13 @@ class _Prepared:
 def _prepare(found: Found) -> _Prepared:
     raw = found.read()
     labels, names, problems = _labels(raw)
+    problems = [*raw.problems, *problems]
     if isinstance(raw.x, np.ndarray):
         problems = problems + check_numbers(raw.x)
     rows: Mapping[str, NDArray[np.int64]] = {}
     notes: list[str] = []
-    if names:
-        rows, notes, mistakes = split_rows(labels, raw.splits, names, raw.held_out)
+    if names and not raw.problems:
+        rows, notes, mistakes = split_rows(labels, raw.splits, names, raw.held_out, raw.label)
         problems = problems + mistakes
     if rows:
         problems = problems + check_classes(labels, rows, names)
@@ -133,9 +134,9 @@ def _prepare(found: Found) -> _Prepared:
 def _labels(raw: Raw) -> tuple[NDArray[np.int64], tuple[str, ...], list[Problem]]:
     """[N] class numbers, those of rows that are in no split −1; names; mistakes."""
     if "train" not in raw.splits or raw.y.ndim != 1:
-        return number_classes(raw.y, raw.class_names)
+        return number_classes(raw.y, raw.class_names, raw.label)
     used = np.concatenate([np.asarray(rows, np.int64) for rows in raw.splits.values()])
-    numbers, names, problems = number_classes(raw.y[used], raw.class_names)
+    numbers, names, problems = number_classes(raw.y[used], raw.class_names, raw.label)
     labels = np.full(len(raw.y), -1, dtype=np.int64)
     if names:
         labels[used] = numbers

@@ -76,14 +76,14 @@ def read_npz(files: Mapping[str, Path], target: str | None = None) -> Raw:
     names = main.get("class_names")
     if names is not None and (names.ndim != 1 or names.dtype.kind not in "US"):
         problems.append(Problem("class_names", "is no list of texts"))
-    if problems:
-        raise SpecError(problems, source=files["train"].name)
+        names = None
     return Raw(
         x=x,
         y=y,
-        splits={**splits, **given},
+        splits={} if problems else {**splits, **given},
         class_names=None if names is None else tuple(str(name) for name in names.astype(str)),
         scaling="pixels" if x.ndim > 2 else "columns",
+        problems=tuple(problems),
     )
 
 

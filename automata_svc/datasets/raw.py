@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
+from automata_svc.errors import Problem
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -30,7 +32,9 @@ class Raw:
     class_names: tuple[str, ...] | None = None  # of label 0, 1, …; where labels are whole numbers
     held_out: int | None = None  # rows to take for a missing validation split; None: 20 %
     scaling: Scaling = "columns"  # pixels: one mean and one deviation for all features
+    label: str = "y"  # what the labels are called in the file, for messages
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()  # found while reading; the rest is still looked through
 
     @property
     def kind(self) -> Literal["tabular", "text"]:

@@ -60,6 +60,7 @@ def split_rows(
     given: Mapping[str, NDArray[Any]],
     class_names: tuple[str, ...],
     held_out: int | None = None,
+    pointer: str = "y",
 ) -> tuple[dict[str, NDArray[np.int64]], list[str], list[Problem]]:
     """Row numbers of train, val and test: those given, the missing ones held out of train.
 
@@ -68,6 +69,7 @@ def split_rows(
         given: row numbers by split; {} where all rows are still together.
         class_names: [C], for messages.
         held_out: rows to take for a missing validation split; None: HELD_OUT of train.
+        pointer: what the labels are called, for messages.
 
     Returns:
         (the three splits, notes on what was done, mistakes); without splits if there are mistakes.
@@ -85,7 +87,7 @@ def split_rows(
             f"too few rows of a class to hold out {' and '.join(missing)}: {named}{more}; "
             f"each class needs {needed} or more, or bring the splits yourself"
         )
-        return {}, [], [Problem("y", said)]
+        return {}, [], [Problem(pointer, said)]
     notes = []
     for name in missing:
         wanted = round(HELD_OUT * len(train))

@@ -85,12 +85,12 @@ def table(
 
 
 def wrapped(text: str, width: int, indent: str = "  ", hanging: str = "") -> list[str]:
-    """A sentence over as many lines as it needs."""
+    """A sentence over as many lines as it needs; further lines stand under its words."""
     return textwrap.wrap(
         text,
         max(20, width),
         initial_indent=indent,
-        subsequent_indent=indent + hanging,
+        subsequent_indent=" " * len(indent) + hanging,
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -16,7 +16,8 @@
     savings    {estimated: true, no_early_stopping: {…}, whole_epoch_rungs: {…}}, each
                {meaning, train_rows, forward_rows, price, times, seconds}
     evidence   [{lower, upper, lower_share, upper_share, pairs, tau, low, high, note}]
-    confirmation  {trials, rung, reason, ahead} | null
+    confirmation  {trials, values [{trial, metric, share} | null], rung, reason, ahead} | null
+               values: each finalist's best; ahead: better at a lower rung, named and not chosen
     selection  {strategy, fraction, subset_rows, artefact, hit, seconds, forward_rows, note}
     decisions  [{kind: "rung" | "guard" | "ended", trial, time, …}] in order of time
 
@@ -208,9 +209,22 @@ def _confirmation(state: JobState) -> dict[str, Any] | None:
         return None
     return {
         "trials": state.confirm.trials,
+        "values": [_confirmed(state, state.trials[number]) for number in state.confirm.trials],
         "rung": state.confirm.rung + 1,
         "reason": state.confirm.reason,
         "ahead": state.confirm.ahead,
+    }
+
+
+def _confirmed(state: JobState, trial: Trial) -> dict[str, Any] | None:
+    """The best that a finalist reached in its confirmation so far."""
+    boundary = state.best_confirmed(trial)
+    if boundary is None:
+        return None
+    return {
+        "trial": trial.number,
+        "metric": trial.confirm_values[boundary][state.plan.metric],
+        "share": state.plan.confirm_table(trial.search_boundary).share_at(boundary),
     }
 
 

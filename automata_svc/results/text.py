@@ -79,6 +79,7 @@ def _best(found: Found, width: int) -> Section:
     else:
         taken = f"{best['how']}; its best model stood at share {fig.share(best['share'])}"
         lines += fig.wrapped(taken, width)
+    lines += _finalists(found, width)
     ahead = (found["confirmation"] or {}).get("ahead") or []
     if ahead:
         names = ", ".join(map(str, ahead[:5])) + (" …" if len(ahead) > 5 else "")
@@ -86,6 +87,15 @@ def _best(found: Found, width: int) -> Section:
             f"ahead of it at a lower rung, so not chosen: trial {names}", width, hanging="  "
         )
     return Section(title, tuple(lines))
+
+
+def _finalists(found: Found, width: int) -> list[str]:
+    """Whom the winner was chosen from, where there was a choice."""
+    values = [one for one in (found["confirmation"] or {}).get("values", ()) if one is not None]
+    if len(values) < 2:
+        return []
+    each = ", ".join(f"trial {one['trial']} ({fig.metric(one['metric'])})" for one in values)
+    return fig.wrapped(f"finalists by {found['metric']}: {each}", width, hanging="  ")
 
 
 def _cost(found: Found, width: int) -> Section:

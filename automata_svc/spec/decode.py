@@ -25,8 +25,8 @@ MAX_NODES = 50_000  # values in all, each alias counted as what it stands for
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _INT = re.compile(r"[-+]?[0-9]+")
-_HEX_OR_OCTAL = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+HEX_OR_OCTAL = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -301,9 +301,9 @@ class _Yaml:
         try:
             if _INT.fullmatch(text):
                 return _whole(text)
-            if _HEX_OR_OCTAL.fullmatch(text):
+            if HEX_OR_OCTAL.fullmatch(text):
                 return int(text, 0)
-            if _FLOAT.fullmatch(text):
+            if FLOAT.fullmatch(text):
                 return _finite(text)
         except _Refused as error:
             self._refuse(event, str(error), pointer)

@@ -58,7 +58,7 @@ class Metadata(Model):
 
 
 class DatasetSpec(Model):
-    """A named dataset, or the user's own files. A text alone is a name, or a path if it looks so."""
+    """A named dataset, or files of one's own. A text alone is a name, or a path if it looks so."""
 
     name: Text | None = None
     path: Text | None = None  # .npz, .csv, .jsonl; the last two also with .gz

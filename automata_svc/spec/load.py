@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from automata_svc.errors import Problem, SpecError
-from automata_svc.spec.decode import _FLOAT, _HEX_OR_OCTAL, decode
+from automata_svc.spec.decode import FLOAT, HEX_OR_OCTAL, decode
 from automata_svc.spec.job import TuneJob
 from automata_svc.spec.words import problems_of
 
@@ -77,8 +77,15 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", _HEX_OR_OCTAL, ["0"])
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # Only double quotes have escapes; in the other styles a reader folds U+0085 and its like.
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:int", HEX_OR_OCTAL, ["0"])
 
 
 # ---- overrides ----------------------------------------------------------------------------------

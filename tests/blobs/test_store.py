@@ -13,24 +13,13 @@ import pytest
 
 from automata_svc.blobs import open_store
 from automata_svc.errors import AutomataError
+from tests.blobs.tiny_disk import mounted
 
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MB."""
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("no `mount` here to make a small file system with")
-    if done.returncode != 0:
-        pytest.skip(f"a small file system needs the right to mount one: {done.stderr.strip()}")
-    try:
+    with mounted(tmp_path / "tiny") as folder:
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_behind(tiny_disk: Path) -> None:

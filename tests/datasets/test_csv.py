@@ -103,6 +103,12 @@ def test_a_mistake_is_said_with_what_would_be_right(
         load(tmp_path, target, **files)
 
 
+def test_all_mistakes_of_a_table_come_together(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        load(tmp_path, "colour", path=TRAIN.replace("9.0", "inf").replace("bad", "-inf"))
+    assert {one.pointer for one in caught.value.problems} == {"colour", "size"}
+
+
 def test_a_column_of_names_is_not_taken_for_categories(tmp_path: Path) -> None:
     table = "who,y\n" + "".join(f"person {i},{i % 2}\n" for i in range(2_000))
     with pytest.raises(SpecError, match="who: 1,280 distinct texts .*too many"):

@@ -124,7 +124,7 @@ def test_class_names_are_used_where_they_fit(tmp_path: Path) -> None:
         ({"X_train": X, "y_train": Y, "X_test": X}, "has no y_test"),
         ({"X": X, "y": Y[:-1]}, "60 rows in X and 59 labels in y"),
         ({"X": X, "y": Y + 0.5}, "60 values are not whole numbers.*regression is still to come"),
-        ({"X": X, "y": np.where(Y == 0, np.nan, Y)}, "20 labels are missing or not finite"),
+        ({"X": X, "y": np.where(Y == 0, np.nan, Y)}, "20 rows have no label"),
         ({"X": X, "y": np.zeros(60, int)}, "only the class '0'; two classes or more"),
         ({"X": X, "y": np.eye(3)[Y]}, "60×3; right is one label per row; one-hot"),
         ({"X": X, "y": Y.astype(complex)}, "y: holds complex"),
@@ -171,10 +171,11 @@ def test_a_mistake_is_said_with_what_would_be_right(
     assert caught.value.source == "own.npz"
 
 
-def test_mistakes_in_features_labels_and_names_come_together(tmp_path: Path) -> None:
+def test_all_mistakes_of_a_file_come_together(tmp_path: Path) -> None:
+    arrays = {"X": np.where(X > 2, np.nan, X), "y": Y + 0.5, "class_names": np.arange(3)}
     with pytest.raises(SpecError) as caught:
-        load(tmp_path, X=np.where(X > 2, np.nan, X), y=np.r_[np.zeros(59, int), 1])
-    assert {one.pointer for one in caught.value.problems} == {"X", "y"}
+        load(tmp_path, **arrays, test_idx=np.array([77]))
+    assert {one.pointer for one in caught.value.problems} == {"X", "y", "class_names", "test_idx"}
 
 
 def test_pickles_are_never_loaded(tmp_path: Path) -> None:

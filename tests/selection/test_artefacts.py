@@ -15,7 +15,7 @@ import pytest
 
 from automata_svc.blobs import BlobStore, open_store
 from automata_svc.datasets import Dataset, Shape, Split
-from automata_svc.errors import Conflict, Damaged, NotFound, SpecError, UnknownName
+from automata_svc.errors import AutomataError, Conflict, Damaged, NotFound, SpecError, UnknownName
 from automata_svc.selection import STRATEGIES, Draw, Rows
 from automata_svc.selection.artefacts import (
     Request,
@@ -27,6 +27,7 @@ from automata_svc.selection.artefacts import (
     request_for,
     show,
 )
+from tests.blobs.tiny_disk import mounted
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZE = 12
@@ -221,6 +222,21 @@ def test_a_builder_that_is_killed_leaves_the_work_to_the_next(store: BlobStore) 
     built = load_or_build(store, request(), DATASET, ttl_s=1.0)
     assert not built.hit and is_stored(store, built.key)
     assert read_arrays(store, built.key).keys() == built.arrays.keys()
+
+
+def test_a_full_disk_is_said_and_with_space_again_it_goes_on(tmp_path: Path) -> None:
+    with mounted(tmp_path / "tiny") as folder:
+        store = open_store((folder / "blobs").as_uri())
+        (folder / "other").write_bytes(b"x" * (1024 - 16) * 1024)  # 16 kB left: the lease fits
+        big = replace(
+            DATASET, train=Split(DATASET.train.x.repeat(40, 0), DATASET.train.y.repeat(40))
+        )
+        with pytest.raises(AutomataError, match="cannot store blob .* no space left"):
+            load_or_build(store, request(), big)
+        assert list_artefacts(store) == []
+        (folder / "other").unlink()
+        assert not load_or_build(store, request(), big).hit
+        assert load_or_build(store, request(), big).hit
 
 
 def test_a_strategy_that_cannot_leaves_nothing_and_blocks_nobody(store: BlobStore) -> None:

@@ -170,7 +170,15 @@ def test_a_seed_is_a_whole_number_of_64_bits(value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("written", "seconds"),
-    [(90, 90), ("90", 90), ("90s", 90), ("30m", 1800), ("6h", 21600), ("1h30m", 5400), ("2d", 172800)],
+    [
+        (90, 90),
+        ("90", 90),
+        ("90s", 90),
+        ("30m", 1800),
+        ("6h", 21600),
+        ("1h30m", 5400),
+        ("2d", 172800),
+    ],
 )
 def test_a_time_is_seconds_or_text_with_units(written: Any, seconds: float) -> None:
     assert load(budget={"trials": 1, "wall_clock": written}).spec.budget.wall_clock == seconds

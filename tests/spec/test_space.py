@@ -189,7 +189,9 @@ def test_a_grid_lists_every_configuration_once() -> None:
 
 
 def test_a_grid_leaves_out_what_does_not_exist() -> None:
-    space = compile_space({name: item for name, item in SGD.items() if name not in ("momentum", "lr")})
+    space = compile_space(
+        {name: item for name, item in SGD.items() if name not in ("momentum", "lr")}
+    )
     assert space.grid_size == len(space.grid()) == 2 + 1 + 3
     assert {"optimizer": "adam"} in space.grid()
     assert {"optimizer": "sgd", "nesterov": True} in space.grid()
@@ -229,7 +231,9 @@ def test_the_grid_is_the_space(written: dict[str, Any]) -> None:
     assert len(grid) == space.grid_size
     assert all(space.contains(params) for params in grid)
     assert len({tuple(sorted(params.items())) for params in grid}) == len(grid)
-    assert [p for name in space.order for p in space.domains[name].when if p not in space.order] == []
+    assert [
+        p for name in space.order for p in space.domains[name].when if p not in space.order
+    ] == []
 
 
 def test_a_space_crosses_to_another_process() -> None:

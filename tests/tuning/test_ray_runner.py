@@ -17,20 +17,23 @@ import numpy as np
 import pytest
 
 from automata_svc.datasets.types import Dataset, Shape, Split
+from automata_svc.trials.data import TrialData
+from automata_svc.trials.types import SegmentOrder
 from automata_svc.tuning.engine import Engine
 from automata_svc.tuning.inputs import Asked, DriverStart, SubsetBuilt
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import SearchPlan
+from automata_svc.tuning.runners.inprocess import InProcess
 from automata_svc.tuning.runners.ray import RayHost, RayRunner, RaySettings
 from automata_svc.tuning.runners.ray_kit import TemplateProgram, WorkerProgram
 from tests.tuning.build import VERSIONS, make_plan
-from tests.tuning.ray_programs import Endless, Programmed
+from tests.tuning.ray_programs import Endless, Programmed, Send
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SLOTS = 2
-SILENT_S = 2.0
+SILENT_S = 4.0  # longer than loading a library on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -213,17 +216,28 @@ def train(trial):
 
 @pytest.fixture(scope="module")
 def templated(ray_is_up: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Job]:
-    """The same job of a real template, twice."""
-    jobs = []
-    for name in ("first", "again"):
-        store = (tmp_path_factory.mktemp(name) / "blobs").as_uri()
-        sha = hashlib.sha256(TEMPLATE.encode()).hexdigest()
-        plan = make_plan(
-            n_train=400, n_val=100, n_test=100, subset_rows=80, trials=6, keep=(3, 2, 1),
-            space={"lr": {"loguniform": [1e-3, 1.0]}},
-        )  # fmt: skip
-        jobs.append(run(plan, TemplateProgram(TEMPLATE, sha, "leaves_traces.py", store)))
-    return jobs[0], jobs[1]
+    """A job of a real template, on Ray and in this process."""
+    plan = make_plan(
+        n_train=400, n_val=100, n_test=100, subset_rows=80, trials=6, keep=(3, 2, 1),
+        space={"lr": {"loguniform": [1e-3, 1.0]}},
+    )  # fmt: skip
+    sha = hashlib.sha256(TEMPLATE.encode()).hexdigest()
+    on_ray, here = (
+        TemplateProgram(
+            TEMPLATE, sha, "leaves_traces.py", (tmp_path_factory.mktemp(name) / "blobs").as_uri()
+        )
+        for name in ("ray", "here")
+    )
+    rows = dataset()
+    data = TrialData(rows.shape, rows.train, rows.val, open_test=rows.open_test)
+
+    def program(order: SegmentOrder, send: Send) -> None:
+        here(order, data, send)
+
+    log = MemoryLog()
+    engine = start(plan, log)
+    InProcess(program).run(engine)
+    return run(plan, on_ray), Job(engine, [kind for _, _, kind, _ in log.rows])
 
 
 def test_a_template_is_trained_confirmed_and_tested(templated: tuple[Job, Job]) -> None:
@@ -242,18 +256,24 @@ def test_a_trial_finds_no_trace_of_the_one_before_it_in_its_worker(
         assert {t.latest[f"val_{name}"] for t in trials} == {fresh}, name
 
 
-def test_random_draws_are_keyed_by_trial_whichever_worker_draws_them(
+def test_a_job_on_ray_is_the_job_in_one_process_to_the_last_digit(
     templated: tuple[Job, Job],
 ) -> None:
-    first, again = ([t.latest["val_draw"] for t in job.engine.state.trials] for job in templated)
-    assert first == again
-    assert len(set(first)) == len(first)
+    on_ray, here = (values_of(job) for job in templated)
+    assert on_ray == here
+    draws = [values["val_draw"] for values in on_ray[0]]
+    assert len(set(draws)) == len(draws)  # keyed by trial, whichever worker draws
 
 
-def test_two_runs_of_a_job_on_ray_end_with_the_same_winner(templated: tuple[Job, Job]) -> None:
-    first, again = (job.engine.state.result for job in templated)
-    assert first is not None and again is not None
-    assert (first.trial, first.test) == (again.trial, again.test)
+def values_of(job: Job) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """The latest values of each trial and the test values of the best, but for process ids."""
+    state = job.engine.state
+    assert state.result is not None
+    every = [dict(trial.latest) for trial in state.trials] + [dict(state.result.test)]
+    for values in every:
+        values.pop("val_pid", None)
+        values.pop("test_pid", None)
+    return every[:-1], every[-1]
 
 
 def test_a_job_that_is_stopped_from_another_thread_ends_in_seconds(ray_is_up: None) -> None:

@@ -165,6 +165,8 @@ class RayHost:
                 namespace="automata",
                 **(self._private() if private else {}),
             )
+        # Ray would print the raylet's remarks on a lost worker into stdout, amid our own output.
+        ray._private.worker._worker_logs_enabled = False
 
     def _private(self) -> dict[str, Any]:
         base = self.settings.temp_dir or Path(os.environ.get("RAY_TMPDIR") or "/tmp")
@@ -607,15 +609,15 @@ class SegmentTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._unpacked: tuple[Any, Unpacked] | None = None
         self._segment: SegmentThread | None = None
-        self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._leave()
-        self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        assert self._segment is not None  # setup made it
+        # Only begun here: a worker that dies before has not touched the segment.
+        if self._segment is None:
+            self._segment = self._begin(self.config)
         return {SAID: self._segment.next()}
 
     def cleanup(self) -> None:
@@ -624,7 +626,7 @@ class SegmentTrainable(tune.Trainable):
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {}  # Tune would send the whole configuration back with each report
 
-    def _begin(self, config: dict[str, Any]) -> None:
+    def _begin(self, config: dict[str, Any]) -> SegmentThread:
         order: SegmentOrder = config["order"]
         refs: _Refs = config["refs"]
 
@@ -633,7 +635,7 @@ class SegmentTrainable(tune.Trainable):
             test = None if refs.test is None else ray.get(refs.test)
             self._kit(refs.kit).run(order, artefact, test, send)
 
-        self._segment = SegmentThread(order, program, config["silent_s"])
+        return SegmentThread(order, program, config["silent_s"])
 
     def _kit(self, ref: Any) -> Unpacked:
         if self._unpacked is None or self._unpacked[0] != ref:
@@ -644,6 +646,7 @@ class SegmentTrainable(tune.Trainable):
         """The thread before ends, or the process does: two segments never share one."""
         if self._segment is not None and not self._segment.stop():
             os._exit(1)
+        self._segment = None
 
 
 @contextlib.contextmanager
