@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,8 @@ def _read(files: Sequence[Path]) -> Raw:
     if codes.dtype.kind not in "iu" or codes.ndim != 2 or codes.max() >= CODES:
         raise SpecError("X holds no field codes 0, 1 and 2", source=files[0].name)
     one_hot = (codes[:, :, None] == np.arange(CODES, dtype=codes.dtype)).astype(np.uint8)
-    return Raw(
-        x=one_hot.reshape(len(codes), -1),
-        y=raw.y,
-        splits=raw.splits,
-        class_names=raw.class_names,
-        notes=(f"{codes.shape[1]} fields, one-hot of {CODES} codes each",),
-    )
+    note = f"{codes.shape[1]} fields, one-hot of {CODES} codes each"
+    return replace(raw, x=one_hot.reshape(len(codes), -1), notes=(note,))
 
 
 CONNECT4 = NamedSet(

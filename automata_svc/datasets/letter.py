@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,7 @@ TRAIN_AND_VAL, VAL, ROWS = 15_000, 4_500, 20_000  # AUTOMATA's sizes: 10,500 + 4
 
 
 def _read(files: Sequence[Path]) -> Raw:
-    raw = read_npz({"train": files[0]})
-    return Raw(x=raw.x, y=raw.y, splits=raw.splits, class_names=raw.class_names, held_out=VAL)
+    return replace(read_npz({"train": files[0]}), held_out=VAL)
 
 
 def _read_uci(files: Sequence[Path]) -> Raw:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from automata_svc.blobs import BlobStore, open_store, single_flight
+from automata_svc.blobs import BlobStore, leases, open_store, single_flight
 from automata_svc.blobs.leases import Flight
 from automata_svc.errors import NotFound
 
@@ -141,6 +141,15 @@ def test_a_lease_from_long_ago_is_taken_at_once(store: BlobStore) -> None:
 def test_a_lease_torn_by_a_power_cut_is_taken(store: BlobStore) -> None:
     store.put("leases/thing/00000000", b"")
     assert fly(store).built
+
+
+def test_who_slept_between_looking_and_taking_does_not_take(store: BlobStore) -> None:
+    lease(store, 0, at=0.0)
+    seen = leases._newest(store, "thing")
+    lease(store, 2, at=1_000.0)  # 1 was taken and given back, 2 is being built under
+    store.delete("leases/thing/00000000")
+    assert not leases._take(store, "thing", seen, Clock())
+    assert store.keys("leases") == ["leases/thing/00000002"]
 
 
 def test_while_it_builds_the_lease_beats(store: BlobStore) -> None:

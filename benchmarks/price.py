@@ -1,0 +1,252 @@
+"""What a price buys: `python -m benchmarks.price` prints the tables and draws benchmarks/price.png.
+
+Recorded curves are replayed through the real core (benchmarks/replay.py says how). Recipes were
+chosen on the development pools and are reported on the others; both are shown, and told apart.
+Wanted: the shared recordings (`curves` in a folder of AUTOMATA_DATA_DIRS) and our own
+(`--own DIR`, made by `python -m benchmarks.curves`). What is not there is left out, and said.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from automata_svc.jobs.recipes import RECIPES, TRIALS
+from automata_svc.settings import Settings
+from benchmarks.price_arms import FULL, OTHERS, Arm, recipe_arms, table_of
+from benchmarks.price_picture import Point, Series, draw
+from benchmarks.price_pools import (
+    DEVELOPMENT,
+    HARD,
+    RETRAINED,
+    lcbench_pools,
+    own_pool,
+    shared_pool,
+)
+from benchmarks.price_screen import bootstrap, nominal_price
+from benchmarks.replay import (
+    MISS,
+    Figures,
+    Jobs,
+    Pool,
+    draw_jobs,
+    full_search,
+    make_plan,
+    replay,
+)
+
+# What the four named sets of a default job look like: train, validation, test rows, epochs.
+DATASETS = {
+    "letter": (10_500, 4_500, 5_000, 50),
+    "connect4": (54_720, 6_081, 6_756, 50),
+    "fashion_mnist": (48_000, 12_000, 10_000, 50),
+    "digits": (1_150, 288, 359, 50),
+}
+GOALS = ((1.5, 0.2, 0.10), (2.5, 0.2, 0.05))  # price, mean regret, share of misses
+SHORT = {"letter": "letter", "connect4": "connect4", "fashion": "fashion_mnist", "trec6": "trec6"}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A pool with every arm on it."""
+
+    pool: Pool
+    chosen_on: bool  # the recipes were chosen on it
+    figures: Mapping[str, Figures]
+    intervals: Mapping[str, tuple[float, float]]  # of the misses, for recipes
+
+    @property
+    def dataset(self) -> str:
+        word = self.pool.name.removeprefix("own ").split("_")[0]
+        return SHORT.get(word, word)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--jobs", type=int, default=100, help="resamples of 27 a pool")
+    parser.add_argument("--own", type=Path, action="append", default=[], help="our recordings")
+    parser.add_argument("--picture", type=Path, default=Path(__file__).with_name("price.png"))
+    parser.add_argument("--no-lcbench", action="store_true")
+    asked = parser.parse_args()
+    shared, own = _find(Settings.from_env().data_dirs, asked.own)
+    print(f"# What a price buys\n\nRunner: simulated, the real core. {asked.jobs} jobs a pool.\n")
+    _print_prices()
+    scored = []
+    for pool, chosen_on in _pools(shared, own):
+        scored.append(_score(pool, chosen_on, asked.jobs))
+        _print_pool(scored[-1], draw_jobs(pool, asked.jobs))
+    if shared is not None and not asked.no_lcbench:
+        _print_lcbench(shared.parent / "lcbench_surrogate")
+    _print_goals(scored)
+    panels = _panels(scored)
+    if panels:
+        draw(panels, asked.picture)
+        print(f"\nPicture: {asked.picture.name}")
+
+
+# ---- pools ----------------------------------------------------------------------------------------
+
+
+def _find(data_dirs: Iterable[Path], own: Sequence[Path]) -> tuple[Path | None, list[Path]]:
+    """The folder of shared recordings, and the files of our own."""
+    folders = [folder / "curves" for folder in data_dirs if (folder / "curves").is_dir()]
+    files = [file for folder in own for file in sorted(folder.glob("*_pool*.npz"))]
+    if not folders:
+        print("(no shared recordings: no folder of AUTOMATA_DATA_DIRS holds `curves`)\n")
+    if not files:
+        print("(no recordings of our own: give their folder with --own)\n")
+    return (folders[0] if folders else None), files
+
+
+def _pools(shared: Path | None, own: Sequence[Path]) -> Iterable[tuple[Pool, bool]]:
+    for name in (*DEVELOPMENT, *RETRAINED) if shared else ():
+        yield shared_pool(shared, name), name in DEVELOPMENT
+    for file in own:
+        yield own_pool(file), False
+    for name in HARD if shared else ():
+        yield shared_pool(shared, name), False
+
+
+def _score(pool: Pool, chosen_on: bool, count: int) -> Scored:
+    jobs = draw_jobs(pool, count)
+    arms = (*OTHERS, *recipe_arms())
+    figures = {arm.name: _replay(pool, arm, jobs) for arm in arms}
+    intervals = {
+        arm.name: bootstrap(pool, arm.table, rounds=100)[1] for arm in recipe_arms()
+    }
+    return Scored(pool, chosen_on, figures, intervals)
+
+
+def _replay(pool: Pool, arm: Arm, jobs: Jobs) -> Figures:
+    """The arm on the pool's jobs, against the full search of all 27 of each."""
+    some = slice(arm.jobs)
+    return replay(pool, arm.table, Jobs(jobs.drawn[some], jobs.noise[some]), arm.trials)
+
+
+# ---- tables ---------------------------------------------------------------------------------------
+
+
+def _print_prices() -> None:
+    print("## Price of each recipe, 27 trials, T = 50 epochs, landed\n")
+    print("| recipe | shares, % | keep | " + " | ".join(DATASETS) + " |")
+    print("|---|---|---|" + "---|" * len(DATASETS))
+    for recipe in RECIPES.values():
+        shares = ", ".join(f"{100 * share:g}" for share in recipe.shares)
+        keep = ", ".join(map(str, recipe.keep))
+        prices = [f"{price_on(name, recipe.name):.2f}" for name in DATASETS]
+        print(f"| {recipe.name} | {shares} | {keep} | " + " | ".join(prices) + " |")
+    print()
+
+
+def price_on(dataset: str, recipe: str) -> float:
+    """What a recipe costs on a dataset of this size, if no trial fails."""
+    n_train, n_val, n_test, epochs = DATASETS[dataset]
+    nothing = np.ones((1, 1))
+    pool = Pool(dataset, np.ones(1), nothing, nothing, nothing, n_train, n_val, n_test, epochs)
+    return nominal_price(make_plan(pool, table_of(RECIPES[recipe]), range(TRIALS)))
+
+
+def _print_pool(scored: Scored, jobs: Jobs) -> None:
+    pool = scored.pool
+    winners, _ = full_search(pool, jobs.drawn)
+    shares = np.unique(winners, return_counts=True)[1] / len(winners)
+    kind = "development: the recipes were chosen on it" if scored.chosen_on else "report"
+    print(f"## {pool.name} ({kind})\n")
+    print(
+        f"{len(pool)} configurations, {pool.n_train:,}/{pool.n_val:,}/{pool.n_test:,} rows, "
+        f"T {pool.epochs}; {len(pool) // TRIALS} disjoint jobs, {len(shares)} distinct winners of the "
+        f"full search (effectively {1 / float((shares**2).sum()):.1f})"
+        + (f", {int(pool.finished.sum())} trained to 1" if pool.finished is not None else "")
+        + ".\n"
+    )
+    print("| | price | mean regret | misses > .5 | 90 % interval | worst |")
+    print("|---|---|---|---|---|---|")
+    for name, figures in scored.figures.items():
+        interval = scored.intervals.get(name)
+        between = "" if interval is None else f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %"
+        print(
+            f"| {name} | {figures.price:.2f} | {figures.mean:.2f} | {100 * figures.misses:.0f} % | "
+            f"{between} | {figures.worst:.1f} |"
+        )
+    print(flush=True)
+
+
+def _print_lcbench(folder: Path, count: int = 6) -> None:
+    """34 other tasks, where the earliest rungs see an untrained model."""
+    if not folder.is_dir():
+        print("(no LCBench surrogate there)\n")
+        return
+    pools = list(lcbench_pools(folder))
+    print("## LCBench surrogate, 34 tasks: where so early a first rung is worthless\n")
+    print(
+        f"{count} jobs a task; points of validation accuracy; evaluation free; epoch 1 of 52 is all that a "
+        "first rung below 2 % can see, and its τ to the final ranking is .01.\n"
+    )
+    print("| | price | mean regret | misses > .5 | > 2 | worst |\n|---|---|---|---|---|---|")
+    arms = [arm for arm in OTHERS if arm.name != FULL and arm.trials == TRIALS]
+    for arm in (*arms, *recipe_arms()):
+        runs = [_replay(pool, arm, draw_jobs(pool, count)) for pool in pools]
+        regret = np.concatenate([run.regret for run in runs])
+        print(
+            f"| {arm.name} | {np.mean([run.price for run in runs]):.2f} | {regret.mean():.2f} | "
+            f"{100 * (regret > MISS).mean():.0f} % | {100 * (regret > 2).mean():.0f} % | "
+            f"{regret.max():.0f} |",
+            flush=True,
+        )
+    print()
+
+
+def _print_goals(scored: Sequence[Scored]) -> None:
+    print("## Goals\n\n| price | on | recipe | mean regret | misses > .5 | reached |\n|---|---|---|---|---|---|")
+    for price, mean, misses in GOALS:
+        name = dearest(price)
+        for one in scored:
+            if one.pool.name in HARD:
+                continue
+            figures = one.figures[f"recipe {name}"]
+            reached = figures.mean <= mean and figures.misses <= misses
+            kind = "development" if one.chosen_on else "report"
+            print(
+                f"| ≤ {price:g} | {one.pool.name} ({kind}) | {name} | {figures.mean:.2f} (≤ {mean:g}) | "
+                f"{100 * figures.misses:.0f} % (≤ {100 * misses:.0f}) | {'yes' if reached else 'no'} |"
+            )
+
+
+def dearest(price: float) -> str:
+    """The recipe that a price buys on the three goal sets."""
+    sets = [name for name in DATASETS if name != "digits"]
+    costs = {name: max(price_on(one, name) for one in sets) for name in RECIPES}
+    payable = [name for name, cost in costs.items() if cost <= price]
+    return max(payable, key=lambda name: costs[name])
+
+
+def _panels(scored: Sequence[Scored]) -> dict[str, list[Series]]:
+    """Per dataset its pools, those the recipes were chosen on first."""
+    panels: dict[str, list[Series]] = {}
+    short = {OTHERS[2].name: "2 random", OTHERS[3].name: "5 random", OTHERS[4].name: "Ray ASHA rf 3",
+             OTHERS[5].name: "rf 4", OTHERS[6].name: "promote"}  # fmt: skip
+    for one in scored:
+        if one.pool.name in HARD:
+            continue
+        recipes = [
+            Point(name, f.price, 100 * f.misses, *(100 * x for x in one.intervals[name]))
+            for name, f in one.figures.items()
+            if name in one.intervals
+        ]
+        others = [
+            Point(label, one.figures[name].price, 100 * one.figures[name].misses)
+            for name, label in short.items()
+        ]
+        kind = "chosen on" if one.chosen_on else "report"
+        recipes.sort(key=lambda point: point.price)
+        series = Series(f"{one.pool.name} ({kind})", recipes, others)
+        panels.setdefault(one.dataset, []).append(series)
+    return panels
+
+
+if __name__ == "__main__":
+    main()
