@@ -1,9 +1,9 @@
 """Full-length learning curves of our own template: `python -m benchmarks.curves letter --out DIR`.
 
-Random configurations are trained through `run_segment`, as a job's trials are: the search's pass table
-and `adaptive_random` up to share .32, then all rows by epoch, with the decayed finish. Every
-configuration goes to .32, the best of them to 1. One file a configuration, written whole or not at
-all: a run that is cut off goes on where it was, and a larger `--best` takes up what is there.
+Random configurations are trained through `run_segment`, as a job's trials are: the search's pass
+table and `adaptive_random` up to share .32, then all rows by epoch, with the decayed finish. Every
+configuration goes to .32, the best of them to 1. One file a configuration, written whole or not
+at all: a run that is cut off goes on where it was, and a larger `--best` takes up what is there.
 
     DIR/letter_pool0/007.npz       configuration 7 to share .32, with its checkpoint
     DIR/letter_pool0/007-end.npz   its second part, to share 1
@@ -103,7 +103,7 @@ class _Blobs(dict[str, bytes]):
         return self[key]
 
 
-# ---- one configuration ----------------------------------------------------------------------------
+# ---- one configuration ---------------------------------------------------------------------------
 
 
 def record_search(bench: Bench, number: int) -> Arrays:
@@ -221,7 +221,7 @@ def _boundary_of(key: str) -> int:
     return int(key.rsplit("/", 1)[1].split("-")[0])
 
 
-# ---- many -----------------------------------------------------------------------------------------
+# ---- many ----------------------------------------------------------------------------------------
 
 
 def record_pool(bench: Bench, count: int, best: int, out: Path) -> Path:

@@ -115,9 +115,7 @@ def _score(pool: Pool, chosen_on: bool, count: int) -> Scored:
     jobs = draw_jobs(pool, count)
     arms = (*OTHERS, *recipe_arms())
     figures = {arm.name: _replay(pool, arm, jobs) for arm in arms}
-    intervals = {
-        arm.name: bootstrap(pool, arm.table, rounds=100)[1] for arm in recipe_arms()
-    }
+    intervals = {arm.name: bootstrap(pool, arm.table, rounds=100)[1] for arm in recipe_arms()}
     return Scored(pool, chosen_on, figures, intervals)
 
 
@@ -167,7 +165,9 @@ def _print_pool(scored: Scored, jobs: Jobs) -> None:
     print("|---|---|---|---|---|---|")
     for name, figures in scored.figures.items():
         interval = scored.intervals.get(name)
-        between = "" if interval is None else f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %"
+        between = (
+            "" if interval is None else f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %"
+        )
         print(
             f"| {name} | {figures.price:.2f} | {figures.mean:.2f} | {100 * figures.misses:.0f} % | "
             f"{between} | {figures.worst:.1f} |"
@@ -201,7 +201,9 @@ def _print_lcbench(folder: Path, count: int = 6) -> None:
 
 
 def _print_goals(scored: Sequence[Scored]) -> None:
-    print("## Goals\n\n| price | on | recipe | mean regret | misses > .5 | reached |\n|---|---|---|---|---|---|")
+    print(
+        "## Goals\n\n| price | on | recipe | mean regret | misses > .5 | reached |\n|---|---|---|---|---|---|"
+    )
     for price, mean, misses in GOALS:
         name = dearest(price)
         for one in scored:

@@ -21,7 +21,9 @@ def shared_pool(folder: Path, name: str) -> Pool:
     """A recording of the shared `curves` folder: raw weights, the decayed finish at share 1."""
     with np.load(folder / f"{name}.npz") as z:
         share = z["share"].astype(np.float64)
-        columns = {key: z[key][:, :, 0].astype(np.float64) for key in ("val_acc", "val_loss", "test_acc")}
+        columns = {
+            key: z[key][:, :, 0].astype(np.float64) for key in ("val_acc", "val_loss", "test_acc")
+        }
         ends = {key: z[f"decay_{key}"][:, -1, 0].astype(np.float64) for key in columns}
         sizes = {key: int(z[key]) for key in ("n_train", "n_val", "n_test", "epochs")}
     for key, values in columns.items():
@@ -32,11 +34,18 @@ def shared_pool(folder: Path, name: str) -> Pool:
 
 
 def own_pool(file: Path) -> Pool:
-    """A recording of `benchmarks.curves`. What was not trained to 1 keeps its last value."""
+    """A recording of `benchmarks.curves`. What was not trained to 1 keeps its last value.
+
+    Shares are where the asked ones landed: below one pass, several were the same checkpoint.
+    """
     with np.load(file) as z:
-        share = z["share"]
-        accuracy, loss, test = (z[key].copy() for key in ("val_accuracy", "val_loss", "test_accuracy"))
         sizes = {key: int(z[key]) for key in ("n_train", "n_val", "n_test", "epochs")}
+        rows = z["rows"]
+        seen = np.isfinite(rows).any(axis=0)
+        share = np.nanmax(rows[:, seen], axis=0) / (sizes["epochs"] * sizes["n_train"])
+        accuracy, loss, test = (
+            z[key][:, seen] for key in ("val_accuracy", "val_loss", "test_accuracy")
+        )
     finished = np.isfinite(accuracy[:, -1])
     last = len(share) - len(CONFIRMED) - 1
     for values in (accuracy, loss, test):

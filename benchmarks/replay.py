@@ -224,7 +224,10 @@ def run_job(pool: Pool, table: Table, drawn: Sequence[int], noise: Floats) -> Ou
         raise RuntimeError(f"{pool.name}: the job ended {state.state}: {state.move.reason}")
     extra = 0
     if table.eval_every_epochs is not None:
-        due = [trial.cost.train_rows // (pool.n_train * table.eval_every_epochs) for trial in state.trials]
+        due = [
+            trial.cost.train_rows // (pool.n_train * table.eval_every_epochs)
+            for trial in state.trials
+        ]
         extra = sum(max(0, n - len(t.values)) for n, t in zip(due, state.trials, strict=True))
     return Outcome(
         trial=state.result.trial,

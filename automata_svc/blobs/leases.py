@@ -32,7 +32,7 @@ TTL_S = 10.0  # guess: longer than any pause of a healthy process, short enough 
 BEATS_PER_TTL = 4  # three may be lost before a lease looks dead
 POLL_S = 0.05  # guess: far below what is built (seconds), far above a read (0.1 ms)
 POLL_GROWTH, POLL_MAX_S = 1.5, 1.0  # guess: a bucket bills each look, and long builds can wait
-LONG_DEAD = 30.0  # × ttl_s on the wall clock: dead without watching, whatever clocks differ by
+LONG_DEAD = 30.0  # × ttl_s on the wall clock: dead without watching (clocks differ by less)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -87,8 +88,7 @@ def _home(settings: Settings) -> tuple[Mark, str, str]:
     except OSError as error:
         todo = "make it writable, or name another folder in AUTOMATA_HOME"
         return "problem", f"{settings.home} is not writable: {error.strerror}", todo
-    disk = os.statvfs(settings.home)
-    free = disk.f_bavail * disk.f_frsize
+    free = shutil.disk_usage(settings.home).free
     said = f"{settings.home}, {free / 1e9:.1f} GB free"
     if free < 1e9:
         return "note", said, "checkpoints may fill it; free some space"

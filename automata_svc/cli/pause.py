@@ -24,4 +24,6 @@ def command(ctx: click.Context, job: str, reason: str) -> None:
     world = world_of(ctx)
     found = world.service.find(job)
     world.service.pause(found.id, reason)
-    world.say(f"{found.id} is asked to pause; go on with: automata resume {found.id}")
+    now = world.service.find(found.id)
+    done = "is paused" if now.state == "PAUSED" else "is asked to pause"
+    world.say(f"{found.id} {done}; go on with: automata resume {found.id}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -14,18 +12,15 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal_column,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.sql.expression import Executable
 
 from automata_svc.database import schema
-from automata_svc.database.backends import open_engine, sqlite_words
+from automata_svc.database.access import Access, Prepared
 from automata_svc.database.ids import new_job_id
 from automata_svc.database.liveness import is_gone
-from automata_svc.database.rows import JobHead, StoredCommand, StoredEvent, StoredJob, Unavailable
+from automata_svc.database.rows import JobHead, StoredCommand, StoredEvent, StoredJob
 from automata_svc.errors import (
     AutomataError,
     Conflict,
@@ -42,35 +37,12 @@ jobs, submissions = schema.jobs, schema.submissions
 events, commands = schema.events, schema.commands
 
 
-class Database:
+class Database(Access):
     """One process's connection; may be shared between its threads, not with a fork."""
 
     def __init__(self, url: str, busy_timeout_s: float = 10.0) -> None:
-        self._engine, self._backend = open_engine(url, busy_timeout_s)
-        self._now: ColumnElement[float] = literal_column(self._backend.now, jobs.c.updated_at.type)
-        self._append_lock = threading.Lock()
-        self._append_connection: Connection | None = (
-            None  # kept: taking one costs more than the write
-        )
+        super().__init__(url, busy_timeout_s)
         self._prepare()
-        try:
-            self._make_tables()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        with self._append_lock:
-            if self._append_connection is not None:
-                self._append_connection.close()
-                self._append_connection = None
-            self._engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     # ---- jobs -----------------------------------------------------------------------------------
 
@@ -276,21 +248,19 @@ class Database:
             "job": job_id,
             "held": token,
         }
-        with self._append_lock, self._engine_errors():
-            connection = self._appender()
-            with self._write(connection):
-                row = self._advance.run(connection, values).fetchone()
-                if row is None:
-                    raise self._refused(job_id, token, connection)
-                first = int(row[0]) - n + 1
-                rows = [
-                    {"job_id": job_id, "seq": first + i, "at": at, "kind": kind, "body": body}
-                    for i, (kind, body) in enumerate(batch)
-                ]
-                if rows:
-                    self._insert.run_many(connection, rows)
-                for command in commands:
-                    self._mark(connection, job_id, command, at)
+        with self._appending() as connection:
+            row = self._advance.run(connection, values).fetchone()
+            if row is None:
+                raise self._refused(job_id, token, connection)
+            first = int(row[0]) - n + 1
+            rows = [
+                {"job_id": job_id, "seq": first + i, "at": at, "kind": kind, "body": body}
+                for i, (kind, body) in enumerate(batch)
+            ]
+            if rows:
+                self._insert.run_many(connection, rows)
+            for command in commands:
+                self._mark(connection, job_id, command, at)
         return first
 
     def events(
@@ -315,11 +285,6 @@ class Database:
             if len(rows) < size:
                 return
             left = None if left is None else left - len(rows)
-
-    def _appender(self) -> Connection:
-        if self._append_connection is None or self._append_connection.closed:
-            self._append_connection = self._engine.connect().execution_options(write=True)
-        return self._append_connection
 
     # ---- commands -------------------------------------------------------------------------------
 
@@ -360,7 +325,7 @@ class Database:
     def _prepare(self) -> None:
         """Texts of the statements that run often, made once for this database."""
         dialect = self._engine.dialect
-        self._advance = _Prepared(
+        self._advance = Prepared(
             update(jobs)
             .where(jobs.c.id == bindparam("job"), jobs.c.token == bindparam("held"))
             .values(
@@ -372,36 +337,23 @@ class Database:
             .returning(jobs.c.seq),
             dialect,
         )
-        self._insert = _Prepared(
+        self._insert = Prepared(
             insert(events).values({column.name: bindparam(column.name) for column in events.c}),
             dialect,
         )
-        self._select = _Prepared(
+        self._select = Prepared(
             select(events.c.seq, events.c.at, events.c.kind, events.c.body)
             .where(events.c.job_id == bindparam("job"), events.c.seq > bindparam("after"))
             .order_by(events.c.seq)
             .limit(bindparam("size")),
             dialect,
         )
-        self._commands = _Prepared(
+        self._commands = Prepared(
             select(commands.c.id, commands.c.verb, commands.c.body, commands.c.created_at)
             .where(commands.c.job_id == bindparam("job"), commands.c.taken_at.is_(None))
             .order_by(commands.c.id),
             dialect,
         )
-
-    def _make_tables(self) -> None:
-        with self._writing() as connection:
-            schema.metadata.create_all(connection)
-            found = connection.execute(select(func.max(schema.schema.c.version))).scalar()
-            if found is None:
-                connection.execute(insert(schema.schema).values(version=schema.VERSION))
-            elif found > schema.VERSION:
-                raise Unavailable(
-                    f"the database {self._engine.url.database} was made by a newer automata_svc "
-                    f"(schema {found}; this one knows {schema.VERSION}). Upgrade, or name another "
-                    "one in AUTOMATA_DATABASE_URL"
-                )
 
     def _is_leased(self) -> ColumnElement[bool]:
         live = (jobs.c.lease_owner.is_not(None)) & (jobs.c.lease_expires_at > self._now)
@@ -409,55 +361,6 @@ class Database:
 
     def _clock(self, connection: Connection) -> float:
         return float(connection.execute(select(self._now)).scalar_one())
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with self._engine_errors(), self._engine.connect() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with (
-            self._engine_errors(),
-            self._engine.connect() as connection,
-            self._write(connection),
-        ):
-            yield connection
-
-    @contextmanager
-    def _write(self, connection: Connection) -> Iterator[None]:
-        connection.execution_options(write=True)
-        with connection.begin():
-            yield
-
-    @contextmanager
-    def _engine_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except DBAPIError as error:
-            said = sqlite_words(error)
-            raise Unavailable(f"the database {self._engine.url.database}: {said}") from error
-
-
-class _Prepared:
-    """A statement compiled once: what is left per run is the driver's own work."""
-
-    def __init__(self, statement: Executable, dialect: Any) -> None:
-        compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
-        self._text = str(compiled)
-        self._order = tuple(compiled.positiontup) if compiled.positional else None
-        self._constant = {k: v for k, v in compiled.params.items() if v is not None}
-
-    def run(self, connection: Connection, values: Mapping[str, Any]) -> Any:
-        return connection.exec_driver_sql(self._text, self._bind(values))
-
-    def run_many(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        connection.exec_driver_sql(self._text, [self._bind(row) for row in rows])
-
-    def _bind(self, values: Mapping[str, Any]) -> Any:
-        if self._constant:
-            values = {**self._constant, **values}
-        return dict(values) if self._order is None else tuple(values[name] for name in self._order)
 
 
 _HEAD = tuple(

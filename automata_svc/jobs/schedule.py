@@ -13,7 +13,7 @@ from automata_svc.jobs.recipes import DEFAULT_PRICE, RECIPES, Expected, Recipe
 from automata_svc.jobs.rungs import MIN_STEPS, Asked, land, steps_at
 from automata_svc.jobs.subsets import SubsetChoice
 from automata_svc.spec.job import TuneJob
-from automata_svc.tuning.costing import SLACK, confirm_price, search_price, test_price
+from automata_svc.tuning.costing import SLACK, confirm_price, finish_price, search_price, test_price
 from automata_svc.tuning.plan import SearchPlan
 
 DEFAULT_ETA = 3.0  # cited: the usual reduction factor of (A)SHA
@@ -298,5 +298,4 @@ def _floor(schedule: Schedule) -> float:
     """One trial at the first rung, and the confirmation from there."""
     plan = schedule.plan
     first = plan.rungs[0].boundary
-    confirm = confirm_price(plan, first) + test_price(plan) if plan.confirm else 0.0
-    return search_price(plan, 0, first) + confirm
+    return search_price(plan, 0, first) + finish_price(plan, 0)

@@ -1,8 +1,9 @@
 """The JSON of a job: what `tune -o json` and `show -o json` print. Keys are only ever added.
 
     job_id, name, state, reason, metric, mode
-    best       {trial, params, settings, search_metric, rung, confirmed {val, test} | null, how,
-               share}; null until there is a usable value; before the confirmation the best so far
+    best       {trial, params, settings, search_metric, rung, ranks [{rung, rank, of}],
+               confirmed {val, test} | null, how, share}
+               null until a trial has a usable value; before the confirmation the best so far
     trials     [{number, state, reason, kind, params, origin, rung, share, metric, loss, price,
                passes, segments, retries, values [{rung, share, metric, loss}]}]
                `rung`: rungs reached; `metric`, `loss`: at the highest of them; `kind`: as `stopped`
@@ -75,6 +76,14 @@ def best(state: JobState) -> dict[str, Any] | None:
         "settings": dict(state.plan.fixed),
         "search_metric": value.metric if value is not None else None,
         "rung": trial.rung,
+        "ranks": [
+            {
+                "rung": rung + 1,
+                "rank": state.rungs[rung].position(trial.number) + 1,
+                "of": len(state.rungs[rung]),
+            }
+            for rung in sorted(trial.values)
+        ],
         "confirmed": (
             {"val": dict(outcome.val), "test": dict(outcome.test)} if outcome is not None else None
         ),
@@ -169,7 +178,9 @@ def decisions(state: JobState) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for trial in state.trials:
         for decision in trial.decisions:
-            found.append({"kind": "rung", **asdict(decision), "rung": decision.rung + 1})
+            body = {**vars(decision), "rung": decision.rung + 1}
+            body["neighbours"] = [vars(other) for other in decision.neighbours]
+            found.append({"kind": "rung", **body})
         if trial.guard is not None:
             found.append({"kind": "guard", **vars(trial.guard), "time": trial.move.since})
         elif trial.state in ("CANCELLED", "FAILED"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +16,7 @@ class Stop:
     """Trials that ended for the same reason."""
 
     kind: Kind
-    what: str  # "rung 1: best 8 of 27 go on", "divergence", "the template raised", …
+    what: str  # "rung 1: not among the best 8 of 27", "divergence", "the template raised", …
     trials: tuple[int, ...]
 
     @property
@@ -59,24 +60,29 @@ def kind_of(state: JobState, trial: Trial) -> Kind:
 def _what(state: JobState, trial: Trial) -> str:
     kind = kind_of(state, trial)
     if kind == "rung":
-        return _at_rung(trial)
+        return _at_rung(state, trial)
     if kind == "guard" and trial.guard is not None:
         return trial.guard.rule
     if kind == "failed" and trial.losses:
-        return _LOST.get(trial.losses[-1].reason, trial.losses[-1].reason)
+        return LOST.get(trial.losses[-1].reason, trial.losses[-1].reason)
     if kind == "going":
         return trial.state
     return trial.move.reason
 
 
-def _at_rung(trial: Trial) -> str:
+def _at_rung(state: JobState, trial: Trial) -> str:
     decision = trial.decisions[-1]
+    where = f"rung {decision.rung + 1}"
     if decision.cutoff is None:  # the gate refused its value: nothing was compared
-        return f"rung {decision.rung + 1}: no usable value"
-    return f"rung {decision.rung + 1}: not among those that go on"
+        return f"{where}: no usable value"
+    keep = state.plan.rungs[decision.rung].keep
+    if keep is None:  # asynchronous: the cut moves with each arrival
+        return f"{where}: not among those that go on"
+    return f"{where}: not among the best {keep} of {len(state.rungs[decision.rung])}"
 
 
-_LOST = {
+# Why a segment was lost, in words.
+LOST: Mapping[str, str] = {
     "error": "the template raised",
     "worker lost": "its worker was lost",
     "silent": "no report within its deadline",

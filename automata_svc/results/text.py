@@ -121,7 +121,10 @@ def _cost(found: Found, width: int) -> Section:
                 f"done twice: price {fig.price(cost['redone_price'])}",
             )
         )
-    return Section("Cost", tuple([*fig.fitted(rows, width), "", *_savings(found, width)]))
+    lines = fig.fitted(rows, width)
+    if found["state"] == "SUCCEEDED":  # before its end a job seems to save whatever it has not done
+        lines += ["", *_savings(found, width)]
+    return Section("Cost", tuple(lines))
 
 
 def _savings(found: Found, width: int) -> list[str]:
@@ -154,14 +157,20 @@ def _rungs(found: Found, width: int) -> list[str]:
 
 
 def _stopped(found: Found, width: int) -> Section:
-    groups = [one for one in found["stopped"] if one["kind"] not in ("completed", "going")]
+    groups = [
+        one
+        for one in found["stopped"]
+        if one["kind"] != "going" and (one["kind"], one["what"]) != ("completed", "finalist")
+    ]
     rows = []
     for group in groups[:STOPPED_SHOWN]:
         trials = ", ".join(map(str, group["trials"][:4]))
         more = " …" if len(group["trials"]) > 4 else ""
-        rows.append(
-            (str(group["count"]), _KINDS[group["kind"]], f"{group['what']} ({trials}{more})")
-        )
+        label, said = _KINDS[group["kind"]], group["what"]
+        if group["kind"] == "rung":
+            where, said = said.split(": ", 1)
+            label = f"at {where}"
+        rows.append((str(group["count"]), label, f"{said} (trial {trials}{more})"))
     lines = fig.fitted(rows, width, right=(0,))
     rest = sum(group["count"] for group in groups[STOPPED_SHOWN:])
     if rest:
@@ -170,12 +179,13 @@ def _stopped(found: Found, width: int) -> Section:
 
 
 _KINDS: Mapping[str, str] = {
-    "rung": "by a rung",
+    "rung": "at a rung",
     "guard": "by a guard",
     "failed": "failed",
     "budget": "by the budget",
     "user": "by the user",
     "job": "with the job",
+    "completed": "at the end",
 }
 
 
@@ -189,7 +199,12 @@ def _evidence(found: Found, width: int) -> Section:
         tau = f"τ {line['tau']:.2f}"
         span = f"95 % interval {line['low']:.2f} to {line['high']:.2f}"
         rows.append((where, tau, f"{span}, {line['pairs']} pairs, {line['note']}"))
-    return Section("How well early values ranked (Kendall's τ)", tuple(fig.fitted(rows, width)))
+    lines = fig.fitted(rows, width)
+    ranks = found["best"]["ranks"] if found["best"] is not None and rows else []
+    if ranks:
+        way = ", ".join(f"{one['rank']} of {one['of']}" for one in ranks)
+        lines += fig.wrapped(f"the best trial's rank at each rung: {way}", width, hanging="  ")
+    return Section("How well early values ranked (Kendall's τ)", tuple(lines))
 
 
 def _next(found: Found, home: str, width: int) -> Section:
@@ -235,7 +250,7 @@ def explain(answer: Why, width: int = 80, whole: bool = True) -> list[Section]:
 
 def _verdict(answer: Why, width: int) -> list[str]:
     lines = fig.wrapped(answer.verdict, width)
-    if answer.rule:
+    if answer.rule and answer.rule not in answer.verdict:
         lines += fig.wrapped(f"rule: {answer.rule}", width, hanging="      ")
     if answer.guard is not None:
         limits = f"value {answer.guard['value']:.4g}, limit {answer.guard['limit']:.4g}"

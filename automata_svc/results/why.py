@@ -13,7 +13,7 @@ from typing import Any
 
 from automata_svc.errors import NotFound
 from automata_svc.results.standing import share_of
-from automata_svc.results.stops import Kind, kind_of
+from automata_svc.results.stops import LOST, Kind, kind_of
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.ranking import Ranking
 from automata_svc.tuning.state import JobState, Trial
@@ -195,6 +195,10 @@ def _sentence(state: JobState, trial: Trial, decided: ev.Decision | None) -> str
     if kind == "guard" and trial.guard is not None:
         at = f"share {share_of(state, trial):.3g}"
         return f"{name} was stopped by the guard {trial.guard.rule} at {at}: {trial.guard.detail}."
+    if kind == "failed" and trial.losses:
+        lost = trial.losses[-1]
+        last = lost.detail.strip().splitlines()[-1:] or ["no detail"]
+        return f"{name} failed: {LOST.get(lost.reason, lost.reason)}: {last[0].strip()}."
     if kind == "failed":
         return f"{name} failed: {trial.move.reason}."
     if state.result is not None and state.result.trial == trial.number:
@@ -231,7 +235,8 @@ def _since(state: JobState, trial: Trial, decided: ev.Decision | None) -> list[s
         upper = decided.rung + 1
         if upper < len(state.rungs) and len(state.rungs[upper]):
             above = state.rungs[upper]
-            line = f"{len(above)} {_trials(len(above))} came to rung {upper + 1} so far"
+            so_far = "" if state.is_over else " so far"
+            line = f"{len(above)} {_trials(len(above))} came to rung {upper + 1}{so_far}"
             best = above.best()
             if best is not None:
                 value = above.values[best].metric

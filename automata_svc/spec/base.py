@@ -46,7 +46,9 @@ def said(message: str) -> PydanticCustomError:
 
 
 def show(value: Any) -> str:
-    """A value as a message quotes it: short, and with its type visible."""
+    """A value as a message quotes it: short, in the file's words, and with its type visible."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
 

@@ -125,7 +125,7 @@ def read_domain(value: Any) -> Domain:
     for key in value:
         if key not in _READ and key != "when":
             hint = nearest(str(key), _READ)
-            meant = f"; did you mean '{hint}'?" if hint else ""
+            meant = f"; did you mean '{hint}'?" if hint else ";"
             mistakes.add((str(key),), f"no such domain{meant} known: {', '.join(_READ)}", value)
     if len(kinds) > 1:
         mistakes.add((), f"names {' and '.join(kinds)}; one parameter has one domain", value)

@@ -180,7 +180,7 @@ def _check_conditions(
                 mistakes.add(at, "a parameter cannot depend on itself")
             elif parent not in written:
                 hint = nearest(parent, map(str, written))
-                meant = f"; did you mean '{hint}'?" if hint else ""
+                meant = f"; did you mean '{hint}'?" if hint else ";"
                 names = ", ".join(sorted(map(str, written)))
                 mistakes.add(at, f"no such parameter in the space{meant} it has: {names}")
             elif parent in domains:

@@ -167,7 +167,12 @@ def _pattern(value: Any, ctx: Mapping[str, Any]) -> str:
 
 
 def _bound(word: str, key: str) -> _Say:
-    return lambda value, ctx: f"{show(value)} is not {word} {ctx[key]:,}".replace(".0", "")
+    def say(value: Any, ctx: Mapping[str, Any]) -> str:
+        limit = ctx[key]
+        is_whole = isinstance(limit, float) and limit.is_integer()
+        return f"{show(value)} is not {word} {int(limit) if is_whole else limit:,}"
+
+    return say
 
 
 _SAY: Mapping[str, _Say] = MappingProxyType(

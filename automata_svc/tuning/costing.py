@@ -47,12 +47,12 @@ def finish_price(plan: SearchPlan, rung: int) -> float:
     return count * confirm_price(plan, plan.rungs[rung].boundary) + test_price(plan)
 
 
-def committed(state: JobState) -> float:
-    """What open search segments will still take to their next rung."""
+def committed(state: JobState, apart_from: Trial | None = None) -> float:
+    """What open search segments will still take to their next rung; one trial may be left out."""
     return sum(
         search_price(state.plan, state.trials[number].boundary, _next_rung(state, number, opened))
         for number, opened in state.open.items()
-        if opened.phase == "search"
+        if opened.phase == "search" and (apart_from is None or number != apart_from.number)
     )
 
 
@@ -63,7 +63,7 @@ def affordable(state: JobState, trial: Trial | None, rung: int) -> bool:
         return True
     start = trial.boundary if trial is not None else 0
     cost = search_price(state.plan, start, state.plan.rungs[rung].boundary)
-    needed = state.price + committed(state) + cost + finish_price(state.plan, rung)
+    needed = state.price + committed(state, trial) + cost + finish_price(state.plan, rung)
     return needed <= limit + SLACK
 
 

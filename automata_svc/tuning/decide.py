@@ -16,7 +16,7 @@ from automata_svc.trials.types import Report
 from automata_svc.tuning import events as ev
 from automata_svc.tuning import inputs as given
 from automata_svc.tuning.costing import affordable
-from automata_svc.tuning.finalists import choose_finalists
+from automata_svc.tuning.finalists import OUT, choose_finalists
 from automata_svc.tuning.gate import gate
 from automata_svc.tuning.guards import GUARDS
 from automata_svc.tuning.plan import SearchPlan
@@ -155,13 +155,15 @@ class Decider:
             )  # fmt: skip
             return
         decided = self.scheduler.at_rung(state, trial, rung)
-        if decided.verdict == "continue" and not affordable(state, trial, rung + 1):
-            yield ev.SearchClosed(self._out_of_budget(state), time)
-            decided = ev.Decision(
-                trial.number, rung, "complete", "the rest of the budget is the confirmation's",
-                decided.size, decided.rank, decided.cutoff, decided.metric, decided.loss,
-                decided.neighbours,
-            )  # fmt: skip
+        if decided.verdict == "continue":
+            if state.closed is None and not affordable(state, trial, rung + 1):
+                yield ev.SearchClosed(self._out_of_budget(state), time)
+            if state.closed is not None:
+                decided = ev.Decision(
+                    trial.number, rung, "complete", f"the search is over: {state.closed.reason}",
+                    decided.size, decided.rank, decided.cutoff, decided.metric, decided.loss,
+                    decided.neighbours,
+                )  # fmt: skip
         yield _at(decided, time)
 
     # ---- what follows from the state
@@ -178,6 +180,7 @@ class Decider:
             return
         if state.confirm is None and state.closed is None:
             yield from self._close_if_reached(state, time)
+        if state.confirm is None and state.closed is None:
             for decided in self.scheduler.closing(state):
                 yield _at(decided, time)
         while state.free_slots > 0 and not state.is_over:
@@ -262,7 +265,9 @@ class Decider:
             yield from self._start_now(state, time)
         if state.confirm is None or state.open or state.ready:
             return
-        standing = [state.trials[n] for n in state.confirm.trials if not state.trials[n].is_over]
+        # A trial that its search took to share 1 is COMPLETED, and stands.
+        finalists = [state.trials[number] for number in state.confirm.trials]
+        standing = [trial for trial in finalists if trial.state not in OUT]
         if not standing:
             yield from self._fail(state, "no finalist came through its confirmation", time)
             return

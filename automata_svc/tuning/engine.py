@@ -91,16 +91,16 @@ class Engine:
             texts: list[tuple[str, str]] = []
             happened: list[ev.Event] = []
             first = self.state.seq + 1
-            for what in inputs:
-                for event in self._decider.decide(self.state, what, now):
-                    text = ev.encode(event)
-                    stored = ev.decode(*text)
-                    evolve(self.state, self.state.seq + 1, now, stored)
-                    texts.append(text)
-                    happened.append(stored)
-            if not texts:
-                return
-            try:
+            try:  # an interrupt in here leaves a state that is ahead of the log, too
+                for what in inputs:
+                    for event in self._decider.decide(self.state, what, now):
+                        text = ev.encode(event)
+                        stored = ev.decode(*text)
+                        evolve(self.state, self.state.seq + 1, now, stored)
+                        texts.append(text)
+                        happened.append(stored)
+                if not texts:
+                    return
                 self._log.append(first, now, texts)
             except BaseException:
                 self._broken = True
@@ -140,7 +140,6 @@ class Engine:
     def referenced_blobs(self) -> set[str]:
         """Checkpoints that the state may still ask for; any other of the job's is an orphan."""
         keys = {key for trial in self.state.trials for key in trial.checkpoints.values()}
-        keys |= {t.search_checkpoint for t in self.state.trials if t.search_checkpoint}
         if self.state.result is not None and self.state.result.checkpoint is not None:
             keys.add(self.state.result.checkpoint)
         return keys

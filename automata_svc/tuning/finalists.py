@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from automata_svc.tuning.costing import SLACK, confirm_price, test_price
 from automata_svc.tuning.state import JobState
 
 OUT = frozenset({"PRUNED", "STOPPED", "FAILED", "CANCELLED"})
@@ -36,9 +37,28 @@ def choose_finalists(state: JobState) -> Chosen:
                 and state.trials[number].state not in OUT
             ]
             if len(ranking) >= enough and standing:
-                trials = tuple(standing[:count])
+                trials = _payable(state, standing, count)
                 return Chosen(trials, rung, reason, _ahead(state, trials[0], rung))
     return Chosen((), 0, reason)
+
+
+def _payable(state: JobState, standing: list[int], count: int) -> tuple[int, ...]:
+    """The best whose confirmations the rest of the budget can pay; the best alone if it pays none.
+
+    What was reserved is for the trial that went furthest; one that waits at a lower rung has more
+    of its training before it.
+    """
+    plan = state.plan
+    if plan.price_limit is None or not plan.confirm:
+        return tuple(standing[:count])
+    rest = plan.price_limit - state.price - test_price(plan)
+    chosen: list[int] = []
+    for number in standing:
+        price = confirm_price(plan, state.trials[number].boundary)
+        if len(chosen) < count and price <= rest + SLACK:
+            chosen.append(number)
+            rest -= price
+    return tuple(chosen) or (standing[0],)
 
 
 def _ahead(state: JobState, winner: int, rung: int) -> tuple[int, ...]:

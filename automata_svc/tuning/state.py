@@ -106,7 +106,6 @@ class Trial:
     cost: Cost = field(default_factory=Cost)  # each pass once
     redone: Cost = field(default_factory=Cost)  # what a retry did again
     search_boundary: int = 0  # where the search left it, once the confirmation took over
-    search_checkpoint: str | None = None
 
     @property
     def state(self) -> str:
@@ -403,7 +402,6 @@ def _confirm_started(state: JobState, event: ev.ConfirmStarted, at: float) -> No
     for trial in state.trials:
         if trial.number in event.trials:
             trial.search_boundary = trial.boundary
-            trial.search_checkpoint = trial.checkpoints.get(trial.boundary)
             trial.phase = "confirm"
             if state.plan.resume and state.plan.table.share_at(trial.boundary) >= 1:
                 trial.confirmed = True

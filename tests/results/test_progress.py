@@ -55,7 +55,7 @@ def test_the_hours_between_a_pause_and_its_resume_are_not_driver_time() -> None:
         if seen == 3:
             engine.handle(Asked("pause"))
 
-    curves.spoil = pause_at_third  # type: ignore[assignment]
+    curves.spoil = pause_at_third
     Simulated(curves, clock).run(engine)
     paused_at = clock.now
     clock.now += 10_000

@@ -59,3 +59,21 @@ def test_a_stopped_job_names_the_reason_and_offers_no_model() -> None:
 )
 def test_seconds_read_like_a_clock(value: float, shown: str) -> None:
     assert fig.seconds(value) == shown
+
+
+def test_a_job_that_did_not_reach_its_end_claims_no_savings() -> None:
+    assert "estimated" not in text_of(stopped()) and "estimated" in text_of(finished())
+
+
+def test_trials_that_reached_the_end_without_being_chosen_are_counted_too() -> None:
+    text = text_of(finished(scheduler="asha_promote", price_limit=2.2))
+    assert "not among the finalists" in text and "budget" in text
+
+
+def test_finalists_are_shown_with_what_each_was_confirmed_at() -> None:
+    state = finished()
+    values = result(state)["confirmation"]["values"]
+    assert len(values) == 2
+    assert all(
+        f"trial {one['trial']} ({fig.metric(one['metric'])})" in text_of(state) for one in values
+    )

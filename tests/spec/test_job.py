@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -155,7 +155,7 @@ def test_a_fraction_is_a_finite_number(value: Any) -> None:
     assert "number" in mistakes(subset={"fraction": value})["spec.subset.fraction"]
 
 
-@pytest.mark.parametrize("value", [0, -0.1, 1.5])
+@pytest.mark.parametrize("value", [0, -0.1, 1.05])
 def test_a_fraction_lies_above_0_and_at_most_at_1(value: float) -> None:
     right = "above 0" if value <= 0 else "at most 1"
     assert mistakes(subset={"fraction": value}) == {
@@ -426,6 +426,7 @@ def job_texts(draw: st.DrawFn) -> str:
     return json.dumps(data)
 
 
+@settings(max_examples=50)
 @given(job_texts())
 def test_a_job_written_out_reads_back_as_the_same_job(text: str) -> None:
     job = parse_job(text)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import copy
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from automata_svc.errors import SpecError
 from automata_svc.spec import parse_job
-from tests.spec.jobs import MINIMAL
+from tests.spec.jobs import MINIMAL, job_data
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,6 +87,59 @@ def test_the_error_names_the_file() -> None:
 )
 def test_a_text_that_is_no_mapping_says_what_it_is(text: str, said: str) -> None:
     assert problems(text) == [said]
+
+
+FULL = job_data(
+    description="x",
+    objective={"metric": "val_loss", "mode": "min"},
+    space={
+        "lr": {"loguniform": [1e-4, 1e-1], "when": {"optimizer": ["sgd"]}},
+        "optimizer": ["sgd", "adam"],
+        "layers": {"randint": [1, 3]},
+        "dropout": {"quniform": [0, 0.5, 0.1]},
+    },
+    subset={"strategy": "milo", "fraction": 0.1, "options": {"pool": 3}, "encoder": "tfidf"},
+    search={"type": "tpe", "seed": 3, "start_points": [{"lr": 0.1}], "startup_trials": 4},
+    scheduler={"shares": [0.1, 0.2], "keep": [3, 2], "eval_rows": [100, None]},
+    guards=["non_finite", {"type": "divergence", "loss_ratio": 4}],
+    confirm={"resume": False, "finish": {"decay": 0.1}, "top_k": 2},
+    budget={"trials": 27, "price": 2.5, "wall_clock": "6h", "goal": 0.9},
+    failure={"trial_retries": 1},
+    parallelism=2,
+    checkpoint={"every_share": 0.1},
+)
+JUNK = st.sampled_from(
+    [None, True, 0, -1, 1.5, 1e300, "", "x", "1e-4", [], [1], [[]], {}, {"x": 1}, {"": None}]
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(item, (*path, key))
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(places(FULL))[1:]), JUNK), min_size=1, max_size=4))
+def test_whatever_stands_where_is_taken_or_refused_in_our_words(
+    changes: list[tuple[tuple[Any, ...], Any]],
+) -> None:
+    data = copy.deepcopy(FULL)
+    for path, junk in changes:
+        place: Any = data
+        try:
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = copy.deepcopy(junk)
+        except (TypeError, KeyError, IndexError):  # an earlier change took the place away
+            continue
+    try:
+        parse_job(json.dumps(data))
+    except SpecError as error:
+        for one in error.problems:
+            assert one.message
+            assert "pydantic" not in one.message
+            assert "Input should" not in one.message
 
 
 # ---- overrides ----------------------------------------------------------------------------------
@@ -168,7 +227,9 @@ def test_an_override_of_one_alias_leaves_the_other() -> None:
 # ---- the package --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "trial_templates").glob("*.yaml")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "trial_templates").glob("*.yaml")), ids=lambda p: p.name
+)
 def test_the_job_beside_each_template_is_a_job(path: Path) -> None:
     parse_job(path.read_text(encoding="utf-8"), path.name)
 

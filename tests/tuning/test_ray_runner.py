@@ -1,4 +1,4 @@
-"""Ray carries orders out: nothing lost, nothing leaked from trial to trial, nothing left running."""
+"""Ray carries orders out: nothing is lost, leaks from trial to trial, or is left running."""
 
 from __future__ import annotations
 

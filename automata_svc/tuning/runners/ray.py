@@ -1,11 +1,11 @@
 """Carries a job's orders out through Ray Tune. The only file that imports Ray.
 
-One Ray trial is one segment of ours and always ends in STOP: a promotion or a retry starts a new Ray
-trial from our own checkpoint. Tune gets a search algorithm that hands out the engine's orders, a
-scheduler that hands the engine every report and passes its answer on, and a class Trainable whose
+One Ray trial is one segment of ours and always ends in STOP: a promotion or a retry starts a new
+Ray trial from our own checkpoint. Tune gets a search algorithm that hands out the engine's orders,
+a scheduler that hands the engine every report and passes its answer on, and a class Trainable whose
 workers are kept from segment to segment. Tune keeps no results and no state: the event log does.
 
-What this leans on, and what was measured on ray 2.60 (2 busy cores), stands beside each constant.
+What it leans on was measured on ray 2.60; where that is not in Ray's documentation, it says so.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -46,48 +45,21 @@ from automata_svc.tuning.runners.ray_segment import (
     Ended,
     Said,
     SegmentThread,
-    look_interval,
+    word_interval,
 )
+from automata_svc.tuning.runners.ray_settings import ENVIRONMENT, PRELOADED, RaySettings
 
 if TYPE_CHECKING:
     from automata_svc.selection.types import Arrays
     from automata_svc.tuning.engine import Engine
     from automata_svc.tuning.plan import SearchPlan
 
-SILENT_S = 600.0  # guess: no honest call into a library stands still for ten minutes
 POLL_S = 1.0  # user commands are acted on within this
 IDLE_S = 0.05  # guess: nothing runs and nothing is ordered (all slots were taken away)
 WAIT_FOR_OWN_WORKER_S = 10.0  # guess: a worker on its way up (2 to 5 s) is not given up before
-STARTS = 3  # guess: times an order is handed to a worker that dies before the order starts
-
-# Set before Ray starts, so that its processes inherit them. What the user has set wins.
-ENVIRONMENT: Mapping[str, str] = MappingProxyType(
-    {
-        "RAY_AUTH_MODE": "disabled",  # else a private Ray on loopback writes a token into the home
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths in templates mean what they meant
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the coming default, without its warning
-        "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-        "PL_DISABLE_FORK": "1",  # what Tune would start each worker anew for
-    }
-)
-# What a worker of a private Ray imports while the driver is still connecting (torch is most of it).
-# Only a worker that has run nothing becomes a trial's: one warmed by a task would be thrown away.
-PRELOADED = ("automata_svc.trials.segment", "automata_svc.tuning.runners.ray")
+STARTS = 3  # guess: times an order is handed to workers that die before they begin it
+FORGET_AFTER = 256  # guess: Ray trials (some 10 KB each) that Tune may remember
 UNLIMITED = 1e9  # of each resource: the engine's slots are the limit, and Ray the one who waits
-
-
-@dataclass(frozen=True)
-class RaySettings:
-    """Which Ray. The default is a private one on this machine that ends with the job."""
-
-    address: str = "local"  # "auto": the cluster this process runs in
-    cpus: int | None = None  # of a private Ray; None: this process's share of the machine
-    gpus: int | None = None  # of a private Ray; None: what Ray finds
-    temp_dir: Path | None = (
-        None  # of a private Ray: short, sockets lie in it; None: RAY_TMPDIR or /tmp
-    )
-    silent_s: float = SILENT_S  # a training thread that does not move for so long is killed
 
 
 class RayHost:
@@ -125,7 +97,7 @@ class RayHost:
             raise AutomataError(f"Ray did not start: {self._error}") from self._error
 
     def stop(self) -> None:
-        """Ends what `start` has started; nothing of it runs on. A Ray of somebody else's is left."""
+        """Ends what `start` has started: nothing of it runs on. Another's Ray is left alone."""
         with self._lock:
             if self._thread is None:
                 return
@@ -182,14 +154,18 @@ class RayHost:
 
 def slots(cpus: float, gpus: float) -> int:
     """How many workers of this size the connected Ray has room for, each on one node."""
-    return sum(
-        _fit(node["Resources"], cpus, gpus) for node in ray.nodes() if node.get("Alive", False)
-    )
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return sum(_fit(node["Resources"], cpus, gpus) for node in nodes if node["Alive"])
 
 
 def _fit(has: Mapping[str, float], cpus: float, gpus: float) -> int:
     rooms = [has.get(name, 0.0) / asks for name, asks in (("CPU", cpus), ("GPU", gpus)) if asks > 0]
     return int(min(rooms, default=0.0) + 1e-9)
+
+
+def _has() -> str:
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return f"all together have {total.get('CPU', 0):g} CPUs and {total.get('GPU', 0):g} GPUs"
 
 
 class RayRunner:
@@ -231,9 +207,10 @@ class RayRunner:
         room = slots(plan.cpus, plan.gpus)
         if room == 0:
             asked = f"{plan.cpus:g} CPUs and {plan.gpus:g} GPUs"
-            has = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
             raise SpecError(
-                Problem("trial.resources", f"a trial asks for {asked}; no node has them: {has}")
+                Problem(
+                    "trial.resources", f"a trial asks for {asked}; no machine has that: {_has()}"
+                )
             )
         return room if plan.parallelism is None else min(room, plan.parallelism)
 
@@ -356,7 +333,7 @@ class _Carrier:
         )
         self._kept = 0
 
-    # ---- the loop ---------------------------------------------------------------------------------
+    # ---- the loop ----------------------------------------------------------------------
 
     def step(self) -> bool:
         """Hands out what is ordered and handles one event of Ray's; False: nothing runs at all."""
@@ -365,13 +342,13 @@ class _Carrier:
             return False
         self._keep_workers()
         self._controller._max_pending_trials = max(1, self._engine.state.slots)
-        self._controller.step()
+        self._controller.step()  # type: ignore[no-untyped-call]
         if self._broken is not None:
             raise self._broken
         return True
 
     def _keep_workers(self) -> None:
-        """Between two segments Tune keeps one worker; we keep one a slot (a new one takes seconds)."""
+        """Tune keeps one idle worker; we keep one for each slot, since a new one takes seconds."""
         cache, slots = self._controller._actor_cache, self._engine.state.slots
         if slots != self._kept:
             cache.increase_max(self._size, slots - self._kept)
@@ -383,7 +360,7 @@ class _Carrier:
             self._controller._cleanup_cached_actors()
             cache.increase_max(self._size, spare)
 
-    # ---- what Tune asks ---------------------------------------------------------------------------
+    # ---- what Tune asks ----------------------------------------------------------------
 
     def next_trial(self) -> TuneTrial | None:
         while self._waiting:
@@ -459,11 +436,11 @@ class _Carrier:
         except BaseException as broken:
             self._broken = broken
 
-    # ---- ending workers ---------------------------------------------------------------------------
+    # ---- ending workers ----------------------------------------------------------------
 
     def kill_silent(self, now: float) -> None:
-        """For a worker whose own look at its thread does not get through (all of Python is held)."""
-        limit = self._silent_s + 2 * look_interval(self._silent_s)
+        """For a worker that does not even say it is alive (one call holds all of its Python)."""
+        limit = self._silent_s + 2 * word_interval(self._silent_s)
         for running in list(self._running.values()):
             if running.heard is not None and now - running.heard > limit:
                 del self._running[running.trial.trial_id]
@@ -510,7 +487,7 @@ class _Answers(TrialScheduler):
     """Tune's view of the engine's answers."""
 
     def __init__(self, carrier: _Carrier) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._carrier = carrier
 
     def on_trial_result(self, controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
@@ -559,15 +536,23 @@ class _Controller(TuneController):
             ),
             **arguments,
         )
-        self._class_cache = _PlainActors()
+        self._class_cache = _PlainActors()  # type: ignore[assignment]
         self._print_trial_errors = False
         self._asked: dict[TuneTrial, float] = {}
         self.failure: BaseException | None = None  # of the trial that Tune speaks of now
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-        """Nothing: the event log is the state."""
+        """Writes nothing, since the event log is the state; forgets trials that are over."""
+        if len(self._trials) > FORGET_AFTER + len(self._trial_to_actor):
+            over = self._stopped_trials | self._failed_trials
+            self._trials = [trial for trial in self._trials if trial not in over]
+            self._asked = {trial: at for trial, at in self._asked.items() if trial not in over}
+            for place in (self._live_trials, self._trials_to_cache):
+                place.difference_update(over)
+            self._stopped_trials.clear()
+            self._failed_trials.clear()
 
-    def _process_trial_failure(self, trial: TuneTrial, exception: BaseException) -> None:
+    def _process_trial_failure(self, trial: TuneTrial, exception: Any) -> None:
         self.failure = exception
         super()._process_trial_failure(trial, exception=exception)
 
@@ -587,8 +572,8 @@ class _Controller(TuneController):
 class _PlainActors:
     """Workers without a runtime environment: they are then taken from those Ray has started ahead.
 
-    Tune's own cache asks for environment variables, for which Ray starts each process anew (measured:
-    1.5 s and more a worker); ours are inherited (ENVIRONMENT).
+    Tune's own cache asks for environment variables, for which Ray starts each process anew
+    (measured: 1.5 s and more a worker); ours are inherited (ENVIRONMENT).
     """
 
     def __init__(self) -> None:

@@ -58,7 +58,7 @@ def _store(url: str) -> BlobStore:
 
 @dataclass(frozen=True)
 class Kit:
-    """A job's program and rows. In a worker the arrays are read-only, in memory shared by the node."""
+    """A job's program and rows. In a worker the arrays are read-only, in memory of the node."""
 
     program: WorkerProgram
     shape: Shape

@@ -1,8 +1,8 @@
 """One segment in a thread of its own, inside a worker; and what a worker says to the driver.
 
 The training program calls `send` and waits for the answer; the worker's own calls (`next`, `stop`)
-come from Ray's thread. The two meet in two queues, made anew for each segment, so that a thread which
-would not end cannot talk into the segment after it.
+come from Ray's thread. The two meet in two queues, made anew for each segment, so that a thread
+which would not end cannot talk into the segment after it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from automata_svc.errors import AutomataError
 from automata_svc.trials.types import Reply, Report, SegmentOrder
 from automata_svc.tuning.inputs import SegmentFailed
 
-SIGNS_PER_SILENCE = 4  # guess: looks at a segment within the time that it may be silent
-LONGEST_LOOK_S = 60.0  # guess: so that the driver hears of a worker at least once a minute
-UNWIND_S = 20.0  # guess: a template told to stop has left `train` by then
+LOOK_S = 1.0  # between two looks at the training thread; a look costs some microseconds
+WORD_S = 60.0  # guess: a worker with nothing to report says so at least this often
+MOVING = 0.01  # guess: of a thread's time on a processor; one that waits for a lock uses none
+UNWIND_S = 20.0  # guess: a template that is told to stop has left `train` by then
 
 
 @dataclass(frozen=True)
 class Alive:
-    """Nothing to report, and the training thread has moved since the last look."""
+    """Nothing to report; the worker can be reached."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,42 @@ class Ended:
 Said = Report | SegmentFailed | Alive | Ended
 
 
-def look_interval(silent_s: float) -> float:
-    """Seconds between two looks at a training thread that sends nothing."""
-    return min(silent_s / SIGNS_PER_SILENCE, LONGEST_LOOK_S)
+def word_interval(silent_s: float) -> float:
+    """Seconds after which a worker with nothing to report says that."""
+    return min(silent_s / 2, WORD_S)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a thread stood at a time, and what processor time it had used."""
+
+    at: float
+    place: tuple[tuple[str, int, int], ...]  # (file, line, instruction) of each frame
+    used_s: float
+
+    def moved_since(self, before: Mark) -> bool:
+        """It stands elsewhere, or it computes: a long call into a library is no hang."""
+        computes = self.used_s - before.used_s > MOVING * (self.at - before.at)
+        return computes or self.place != before.place
+
+    @classmethod
+    def of(cls, thread: threading.Thread) -> Mark:
+        frame = sys._current_frames().get(thread.ident or 0)
+        place = []
+        while frame is not None:
+            place.append((frame.f_code.co_filename, frame.f_lineno, frame.f_lasti))
+            frame = frame.f_back
+        return cls(time.monotonic(), tuple(place), _used_s(thread))
+
+
+def _used_s(thread: threading.Thread) -> float:
+    if not hasattr(time, "pthread_getcpuclockid") or not thread.is_alive():
+        return 0.0  # macOS: by its place alone
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident or 0))
 
 
 class SegmentThread:
-    """Runs one order. A thread that stands at the same place for `silent_s` is taken for hung."""
+    """Runs one order. A thread that does not move for `silent_s` is taken for hung."""
 
     def __init__(
         self,
@@ -61,22 +91,26 @@ class SegmentThread:
         name = f"trial-{order.trial}-segment-{order.segment}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+        self._mark = Mark.of(self._thread)
 
     def next(self) -> Said:
         """Answers the last report with "continue", and blocks for what comes next."""
         if self._owes_reply:
             self._owes_reply = False
             self._replies.put("continue")
-        place, since = self._place(), time.monotonic()
+            self._mark = Mark.of(self._thread)
+        since = time.monotonic()
         while True:
             try:
-                said = self._said.get(timeout=look_interval(self._silent_s))
+                said = self._said.get(timeout=min(LOOK_S, self._silent_s / 4))
             except Empty:
-                now_at = self._place()
-                if now_at != place:
+                mark = Mark.of(self._thread)
+                if mark.moved_since(self._mark):
+                    self._mark = mark
+                elif mark.at - self._mark.at >= self._silent_s:
+                    return self._silent()
+                if mark.at - since >= word_interval(self._silent_s):
                     return Alive()
-                if time.monotonic() - since >= self._silent_s:
-                    return self._silent(now_at)
                 continue
             self._owes_reply = isinstance(said, Report) and not said.done
             return said
@@ -102,18 +136,9 @@ class SegmentThread:
         self._said.put(report)
         return "stop" if report.done else self._replies.get()
 
-    def _place(self) -> tuple[tuple[str, int, int], ...]:
-        """Where the training thread stands: (file, line, instruction) of each frame, innermost first."""
+    def _silent(self) -> SegmentFailed:
         frame = sys._current_frames().get(self._thread.ident or 0)
-        place = []
-        while frame is not None:
-            place.append((frame.f_code.co_filename, frame.f_lineno, frame.f_lasti))
-            frame = frame.f_back
-        return tuple(place)
-
-    def _silent(self, place: tuple[tuple[str, int, int], ...]) -> SegmentFailed:
-        frame = sys._current_frames().get(self._thread.ident or 0)
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else f"{place}\n"
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         detail = f"did not move for {self._silent_s:g} s; it stood at\n{stack}".rstrip()
         return SegmentFailed(self._order.trial, self._order.segment, "silent", detail, retry=True)
 

@@ -1,0 +1,60 @@
+"""The commands over the real service: SQLite, blobs, the template and the data, without Ray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from automata_svc.cli.main import cli
+from automata_svc.cli.world import World
+from automata_svc.settings import Settings
+
+JOB = """\
+apiVersion: automata/v1
+kind: TuneJob
+metadata: {name: digits-mlp}
+spec:
+  trial: {template: tabular_mlp, dataset: digits, settings: {epochs: 4}}
+  space: {lr: {loguniform: [1.0e-3, 1.0e-1]}, batch_size: [16, 32]}
+  scheduler: {shares: [0.1, 0.3], keep: [2, 1]}
+  budget: {trials: 4}
+"""
+
+
+def automata(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments), obj=World())
+
+
+@pytest.mark.timeout(120)  # imports torch, trains for a second
+def test_a_job_goes_from_its_file_to_a_saved_model(home: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB)
+    planned = automata("plan", str(file), "-o", "json")
+    assert planned.exit_code == 0, planned.stderr
+    done = automata("tune", str(file), "--runner", "inprocess", "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["state"] == "SUCCEEDED" and len(found["trials"]) == 4
+    assert found["cost"]["price"] == pytest.approx(json.loads(planned.stdout)["price"], rel=0.05)
+    assert found["best"]["confirmed"]["test"]["test_accuracy"] > 0.5
+    job = found["job_id"]
+    assert json.loads(automata("show", job, "-o", "json").stdout) == found
+    loser = next(row["number"] for row in found["trials"] if row["kind"] == "rung")
+    assert json.loads(automata("why", job, str(loser), "-o", "json").stdout)["agrees"] is True
+    assert automata("doctor", "--replay", "digits-mlp").exit_code == 0
+    saved = automata("best", job, "--save", str(tmp_path / "best"))
+    assert saved.exit_code == 0, saved.stderr
+    assert (tmp_path / "best" / "model.pt").is_file()
+    assert automata("resume", job).exit_code == 4  # it is over
+
+
+def test_every_mistake_of_a_job_file_comes_at_once(home: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB.replace("lr:", "lrr:").replace("digits,", "digitz,"))
+    done = automata("tune", str(file))
+    assert done.exit_code == 2
+    assert "lrr" in done.stderr and "digitz" in done.stderr and str(file) in done.stderr
+    assert automata("ls").stdout == ""
