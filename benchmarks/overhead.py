@@ -131,7 +131,7 @@ ROWS: Mapping[str, Callable[[int, float], dict[str, float]]] = {
     "raw, actors reused": lambda trials, began: raw(trials, began, reuse=True),
     "raw, as it comes": lambda trials, began: raw(trials, began, reuse=False),
 }
-FEWER = {"raw, as it comes": 16}  # a worker for each trial takes seconds; the rate needs no more
+FEWER = {"raw, as it comes": 12}  # a worker for each trial takes seconds; the rate needs no more
 
 
 def main() -> None:

@@ -47,6 +47,8 @@ DATASETS = {
     "digits": (1_150, 288, 359, 50),
 }
 GOALS = ((1.5, 0.2, 0.10), (2.5, 0.2, 0.05))  # price, mean regret, share of misses
+# How the other arms are called in the picture, in the order of OTHERS; "" is not in it.
+PICTURED = ("", "", "2 random", "5 random", "Ray ASHA", "", "asha_promote", "")
 SHORT = {"letter": "letter", "connect4": "connect4", "fashion": "fashion_mnist", "trec6": "trec6"}
 
 
@@ -57,7 +59,7 @@ class Scored:
     pool: Pool
     chosen_on: bool  # the recipes were chosen on it
     figures: Mapping[str, Figures]
-    intervals: Mapping[str, tuple[float, float]]  # of the misses, for recipes
+    intervals: Mapping[str, tuple[float, float]]  # of the misses in %, for recipes
 
     @property
     def dataset(self) -> str:
@@ -88,7 +90,7 @@ def main() -> None:
         print(f"\nPicture: {asked.picture.name}")
 
 
-# ---- pools ----------------------------------------------------------------------------------------
+# ---- pools ---------------------------------------------------------------------------------------
 
 
 def _find(data_dirs: Iterable[Path], own: Sequence[Path]) -> tuple[Path | None, list[Path]]:
@@ -115,8 +117,14 @@ def _score(pool: Pool, chosen_on: bool, count: int) -> Scored:
     jobs = draw_jobs(pool, count)
     arms = (*OTHERS, *recipe_arms())
     figures = {arm.name: _replay(pool, arm, jobs) for arm in arms}
-    intervals = {arm.name: bootstrap(pool, arm.table, rounds=100)[1] for arm in recipe_arms()}
+    intervals = {
+        arm.name: _percent(bootstrap(pool, arm.table, rounds=100)[1]) for arm in recipe_arms()
+    }
     return Scored(pool, chosen_on, figures, intervals)
+
+
+def _percent(interval: tuple[float, float]) -> tuple[float, float]:
+    return 100 * interval[0], 100 * interval[1]
 
 
 def _replay(pool: Pool, arm: Arm, jobs: Jobs) -> Figures:
@@ -125,7 +133,7 @@ def _replay(pool: Pool, arm: Arm, jobs: Jobs) -> Figures:
     return replay(pool, arm.table, Jobs(jobs.drawn[some], jobs.noise[some]), arm.trials)
 
 
-# ---- tables ---------------------------------------------------------------------------------------
+# ---- tables --------------------------------------------------------------------------------------
 
 
 def _print_prices() -> None:
@@ -156,8 +164,8 @@ def _print_pool(scored: Scored, jobs: Jobs) -> None:
     print(f"## {pool.name} ({kind})\n")
     print(
         f"{len(pool)} configurations, {pool.n_train:,}/{pool.n_val:,}/{pool.n_test:,} rows, "
-        f"T {pool.epochs}; {len(pool) // TRIALS} disjoint jobs, {len(shares)} distinct winners of the "
-        f"full search (effectively {1 / float((shares**2).sum()):.1f})"
+        f"T {pool.epochs}; {len(pool) // TRIALS} disjoint jobs, {len(shares)} distinct winners "
+        f"of the full search (effectively {1 / float((shares**2).sum()):.1f})"
         + (f", {int(pool.finished.sum())} trained to 1" if pool.finished is not None else "")
         + ".\n"
     )
@@ -165,9 +173,7 @@ def _print_pool(scored: Scored, jobs: Jobs) -> None:
     print("|---|---|---|---|---|---|")
     for name, figures in scored.figures.items():
         interval = scored.intervals.get(name)
-        between = (
-            "" if interval is None else f"{100 * interval[0]:.0f} to {100 * interval[1]:.0f} %"
-        )
+        between = "" if interval is None else "{:.0f} to {:.0f} %".format(*interval)
         print(
             f"| {name} | {figures.price:.2f} | {figures.mean:.2f} | {100 * figures.misses:.0f} % | "
             f"{between} | {figures.worst:.1f} |"
@@ -183,8 +189,8 @@ def _print_lcbench(folder: Path, count: int = 6) -> None:
     pools = list(lcbench_pools(folder))
     print("## LCBench surrogate, 34 tasks: where so early a first rung is worthless\n")
     print(
-        f"{count} jobs a task; points of validation accuracy; evaluation free; epoch 1 of 52 is all that a "
-        "first rung below 2 % can see, and its τ to the final ranking is .01.\n"
+        f"{count} jobs a task; points of validation accuracy; evaluation free; epoch 1 of 52 is "
+        "all that a first rung below 2 % can see, and its τ to the final ranking is .01.\n"
     )
     print("| | price | mean regret | misses > .5 | > 2 | worst |\n|---|---|---|---|---|---|")
     arms = [arm for arm in OTHERS if arm.name != FULL and arm.trials == TRIALS]
@@ -201,9 +207,8 @@ def _print_lcbench(folder: Path, count: int = 6) -> None:
 
 
 def _print_goals(scored: Sequence[Scored]) -> None:
-    print(
-        "## Goals\n\n| price | on | recipe | mean regret | misses > .5 | reached |\n|---|---|---|---|---|---|"
-    )
+    print("## Goals\n\n| price | on | recipe | mean regret | misses > .5 | reached |")
+    print("|---|---|---|---|---|---|")
     for price, mean, misses in GOALS:
         name = dearest(price)
         for one in scored:
@@ -213,8 +218,9 @@ def _print_goals(scored: Sequence[Scored]) -> None:
             reached = figures.mean <= mean and figures.misses <= misses
             kind = "development" if one.chosen_on else "report"
             print(
-                f"| ≤ {price:g} | {one.pool.name} ({kind}) | {name} | {figures.mean:.2f} (≤ {mean:g}) | "
-                f"{100 * figures.misses:.0f} % (≤ {100 * misses:.0f}) | {'yes' if reached else 'no'} |"
+                f"| ≤ {price:g} | {one.pool.name} ({kind}) | {name} | "
+                f"{figures.mean:.2f} (≤ {mean:g}) | {100 * figures.misses:.0f} % "
+                f"(≤ {100 * misses:.0f}) | {'yes' if reached else 'no'} |"
             )
 
 
@@ -229,19 +235,19 @@ def dearest(price: float) -> str:
 def _panels(scored: Sequence[Scored]) -> dict[str, list[Series]]:
     """Per dataset its pools, those the recipes were chosen on first."""
     panels: dict[str, list[Series]] = {}
-    short = {OTHERS[2].name: "2 random", OTHERS[3].name: "5 random", OTHERS[4].name: "Ray ASHA rf 3",
-             OTHERS[5].name: "rf 4", OTHERS[6].name: "promote"}  # fmt: skip
+    short = dict(zip((arm.name for arm in OTHERS), PICTURED, strict=True))
     for one in scored:
         if one.pool.name in HARD:
             continue
         recipes = [
-            Point(name, f.price, 100 * f.misses, *(100 * x for x in one.intervals[name]))
+            Point(name, f.price, 100 * f.misses, *one.intervals[name])
             for name, f in one.figures.items()
             if name in one.intervals
         ]
         others = [
             Point(label, one.figures[name].price, 100 * one.figures[name].misses)
             for name, label in short.items()
+            if label
         ]
         kind = "chosen on" if one.chosen_on else "report"
         recipes.sort(key=lambda point: point.price)

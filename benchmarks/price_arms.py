@@ -30,7 +30,7 @@ def _in_full(trials: int) -> Table:
 
 
 def _rays_asha(eta: float, epochs: int = 50) -> Table:
-    """Rungs at 1, η, η² … epochs of 50 and the end; validation at every epoch, as Ray's form has it."""
+    """Rungs at 1, η, η² … epochs of 50 and the end; validation at every epoch, as Ray does it."""
     shares, epoch = [], 1.0
     while epoch < epochs:
         shares.append(epoch / epochs)

@@ -16,14 +16,14 @@ DEVELOPMENT = ("letter_seed1", "connect4_seed0", "fashion_seed0")  # recipes are
 RETRAINED = ("letter_seed2",)  # the same configurations, another training seed
 HARD = ("trec6_seed0",)
 
+_COLUMNS = ("val_acc", "val_loss", "test_acc")
+
 
 def shared_pool(folder: Path, name: str) -> Pool:
     """A recording of the shared `curves` folder: raw weights, the decayed finish at share 1."""
     with np.load(folder / f"{name}.npz") as z:
         share = z["share"].astype(np.float64)
-        columns = {
-            key: z[key][:, :, 0].astype(np.float64) for key in ("val_acc", "val_loss", "test_acc")
-        }
+        columns = {key: z[key][:, :, 0].astype(np.float64) for key in _COLUMNS}
         ends = {key: z[f"decay_{key}"][:, -1, 0].astype(np.float64) for key in columns}
         sizes = {key: int(z[key]) for key in ("n_train", "n_val", "n_test", "epochs")}
     for key, values in columns.items():

@@ -1,7 +1,7 @@
-"""The same decisions as the core's successive halving, on all jobs at once: for sweeps and intervals.
+"""The decisions of the core's successive halving, on all jobs at once: for sweeps and intervals.
 
-A pre-screen, not a judge: what is printed as a result comes from `replay`. tests/benchmarks holds the
-two to the same outcome, job by job.
+A pre-screen, not a judge: what is printed as a result comes from `replay`. tests/benchmarks holds
+the two to the same outcome, job by job.
 """
 
 from __future__ import annotations

@@ -1,20 +1,20 @@
 """Recorded curves as jobs: the real core on resamples of 27 configurations out of a pool.
 
-A pool is m configurations trained once and looked at on the way. A job draws 27 of them as its start
-points, so that trial i is the i-th drawn; plan, events, decisions and price are those of any job, on
-the `simulated` runner. What a value is:
+A pool is m configurations trained once and looked at on the way. A job draws 27 of them as its
+start points, so that trial i is the i-th drawn; plan, events, decisions and price are those of any
+job, on the `simulated` runner. What a value is:
 
 - at a rung: the recorded value nearest to where the rung lands, in log share. Nothing is
   interpolated, since the mean of two checkpoints is less noisy than a checkpoint is;
 - at a rung on some of the validation rows: that value with normal noise of the size which such a
   draw has (ROW_LOSS_SPREAD), drawn anew for each job and trial. A job's trials really share
   their rows, which helps a ranking: independent noise is the harder case;
-- in the confirmation, values at .5 to 1 by .1: recorded up to .8, the decayed finish at 1, and at .9
-  (where the finish is half way) as recorded, or the mean of both where it was not;
+- in the confirmation, values at .5 to 1 by .1: recorded up to .8, the decayed finish at 1, and at
+  .9 (where the finish is half way) as recorded, or the mean of both where it was not;
 - delivered: test accuracy of the finalist and checkpoint that validation picks, as the core does.
 
-Regret is the test accuracy of the full search of the same 27 (all trained to 1 with the same finish,
-checkpoint and configuration by validation) minus the delivered one, in points.
+Regret is the test accuracy of the full search of the same 27 (all trained to 1 with the same
+finish, checkpoint and configuration by validation) minus the delivered one, in points.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ CONFIRMED = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares at which a confirmation is 
 LARGEST_BATCH = 256  # of the recorded spaces; the pass table is cut for it
 FRACTION = 0.1  # the subset of a job that says nothing
 SLOTS = 2  # matters to the asynchronous schedulers only
-# Deviation of one row's loss in units of the mean loss, as far as it differs between trials: measured on
-# our letter curves (81 configurations, one draw of 1,000), .02 untrained to .35 at a loss below 2.5.
+# Deviation of one row's loss in units of the mean loss, as far as it differs between trials:
+# measured on our letter curves (81 configurations, one draw of 1,000 rows), .06 for an untrained
+# model to .38 at a loss of 1.
 ROW_LOSS_SPREAD = 0.4
 
 
@@ -124,7 +125,7 @@ def draw_jobs(pool: Pool, count: int, seed: int = 0) -> Jobs:
 
 
 def full_search(pool: Pool, drawn: Ints) -> tuple[Ints, Floats]:
-    """([J] configuration the full search chooses, [J] its test accuracy); ties to the lower trial."""
+    """([J] what the full search chooses, [J] its test accuracy); ties to the lower trial."""
     value, test = pool.best()
     winner = drawn[np.arange(len(drawn)), np.argmax(value[drawn], axis=1)]
     return winner, test[winner]
@@ -261,7 +262,7 @@ MISS = 0.5  # points
 
 
 def replay(pool: Pool, table: Table, jobs: Jobs, trials: int = TRIALS) -> Figures:
-    """A table on all jobs, through the core; with fewer `trials` it looks at each job's first ones."""
+    """A table on all jobs, through the core; fewer `trials`: it looks at each job's first ones."""
     _, reference = full_search(pool, jobs.drawn)
     outcomes = [
         run_job(pool, table, drawn[:trials], noise)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from automata_svc.database.encode import decode, encode
 from automata_svc.database.ids import new_job_id
 from automata_svc.database.liveness import is_gone, this_process
 from automata_svc.database.rows import JobHead, StoredCommand, StoredEvent, StoredJob, Unavailable
@@ -18,8 +17,6 @@ __all__ = [
     "StoredEvent",
     "StoredJob",
     "Unavailable",
-    "decode",
-    "encode",
     "is_gone",
     "new_job_id",
     "open_database",

@@ -76,7 +76,7 @@ def make_plan(
         raise SpecError(problems, source)
     plan = schedule.plan
     _record(chosen, job, shape, fixed, subset, rows, schedule)
-    _warn(warnings, job, plan, shape, subset, rows, largest)
+    _warn(warnings, job, plan, subset, rows, largest, schedule)
     lines = _lines(plan, smallest_batch(space, fixed), largest, schedule)
     return Planned(job, plan, template, shape, schedule, lines, chosen, tuple(warnings))
 
@@ -152,7 +152,7 @@ def _trials(job: TuneJob, space: Space, problems: list[Problem]) -> int:
             for name in endless
         )
         return asked
-    return min(asked, len(space.grid()))
+    return min(asked, space.grid_size or asked)
 
 
 def _base(
@@ -263,10 +263,10 @@ def _warn(
     warnings: list[str],
     job: TuneJob,
     plan: SearchPlan,
-    shape: Shape,
     subset: SubsetChoice,
     rows: int,
     largest: int,
+    schedule: Schedule,
 ) -> None:
     if plan.scheduler == "successive_halving" and SEARCHERS[plan.search].sequential:
         warnings.append(
@@ -280,6 +280,12 @@ def _warn(
             f"a trial with batch {largest} makes only {steps} optimizer steps before the first "
             f"rung (share {plan.rungs[0].share:.3g}); below {MIN_STEPS} a model is untrained and "
             "its rank says nothing. Raise budget.price or the first of scheduler.shares."
+        )
+    asked = job.spec.budget.price
+    if asked is not None and schedule.recipe is not None and asked > 1.5 * schedule.price:
+        warnings.append(
+            f"no recipe spends a price of {asked:g}: the dearest takes {schedule.price:.2f}, and "
+            "the rest stays unspent. Give scheduler.shares and scheduler.keep to spend more"
         )
     if job.spec.search.type == "grid" and plan.trials < job.spec.budget.trials:
         warnings.append(f"the grid has only {plan.trials} configurations; trials is cut to that")

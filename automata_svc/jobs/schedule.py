@@ -144,7 +144,7 @@ def _raise_first_rung(
     wanted = MIN_STEPS * largest_batch / plan.total_rows
     low, best = plan.rungs[0].asked, schedule
     for part in range(1, 9):  # eighths of the way: enough to land on the highest payable one
-        share = low + (wanted - low) * part / 8
+        share = float(f"{low + (wanted - low) * part / 8:.3g}")
         raised = _build(job, recipe, trials, with_rungs, first_share=share)
         if raised.price <= limit + SLACK:
             best = raised

@@ -63,6 +63,13 @@ def choose_subset(
         encoder = spec.encoder or default_encoder(shape.kind)
         if encoder not in ENCODERS:
             problems.append(Problem("spec.subset.encoder", unknown("encoder", encoder, ENCODERS)))
+        elif ENCODERS[encoder].kind != shape.kind:
+            fitting = ", ".join(sorted(n for n, e in ENCODERS.items() if e.kind == shape.kind))
+            message = (
+                f"'{encoder}' is for {ENCODERS[encoder].kind} data and '{shape.name}' is "
+                f"{shape.kind}; right is: {fitting}"
+            )
+            problems.append(Problem("spec.subset.encoder", message))
     elif spec.encoder is not None and "embeddings" not in strategy.needs:
         message = f"strategy '{spec.strategy}' looks at no embeddings; leave it out"
         problems.append(Problem("spec.subset.encoder", message))

@@ -96,7 +96,7 @@ class InProcessWorkplace:
         return self._material.artefact()[1]
 
     def run(self, engine: Engine, poll: Poll) -> None:
-        from automata_svc.trials.data import TrialData
+        from automata_svc.trials.data import TrialData, device_for
         from automata_svc.tuning.runners.inprocess import InProcess
 
         material = self._material
@@ -107,6 +107,7 @@ class InProcessWorkplace:
             val=dataset.val,
             open_test=dataset.open_test,
             artefact=material.artefact()[0],
+            device=device_for(engine.plan.gpus > 0),
         )
         carry_out = material.program()
 

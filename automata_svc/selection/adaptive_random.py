@@ -13,6 +13,8 @@ from automata_svc.selection.checks import check_size, read_options
 from automata_svc.selection.sampling import stratified_order
 from automata_svc.selection.types import Arrays, Draw, GradientSource, Rows, Subset
 
+KEPT = 3  # cycles: a selection across a border needs two, its repair one before
+
 
 class AdaptiveRandom:
     """Shuffled full data in slices, stratified by class: the baseline to beat.
@@ -39,14 +41,12 @@ class AdaptiveRandom:
     ) -> Subset:
         read_options("adaptive_random", self.options, options, {})
         check_size(draw.size, rows.n)
-        return Subset(
-            indices=_slice(rows.labels, draw), weights=np.ones(draw.size, dtype=np.float32)
-        )
+        return Subset(indices=_slice(rows, draw), weights=np.ones(draw.size, dtype=np.float32))
 
 
-def _slice(labels: NDArray[np.int64], draw: Draw) -> NDArray[np.int64]:
+def _slice(rows: Rows, draw: Draw) -> NDArray[np.int64]:
     """[k] places index·k to (index+1)·k of the trial's stream."""
-    n, k = len(labels), draw.size
+    n, k = rows.n, draw.size
     cycle, offset = divmod(draw.index * k, n)
     if n % k == 0:
         first = cycle  # no selection crosses into the next cycle, nothing is repaired
@@ -56,18 +56,26 @@ def _slice(labels: NDArray[np.int64], draw: Draw) -> NDArray[np.int64]:
         first = max(0, cycle - 1)
     else:
         first = cycle  # the repair reaches the first k places only
-    order = _shuffle(labels, draw, first)
+    order = _shuffle(rows, draw, first)
     for number in range(first + 1, cycle + 1):
-        order = _join(order, _shuffle(labels, draw, number), number, k)
+        order = _join(order, _shuffle(rows, draw, number), number, k)
     head = order[offset : offset + k]
     if len(head) == k:
         return head.copy()
-    following = _join(order, _shuffle(labels, draw, cycle + 1), cycle + 1, k)
+    following = _join(order, _shuffle(rows, draw, cycle + 1), cycle + 1, k)
     return np.concatenate([head, following[: k - len(head)]])
 
 
-def _shuffle(labels: NDArray[np.int64], draw: Draw, cycle: int) -> NDArray[np.int64]:
-    return stratified_order(labels, draw.trial_rng(f"adaptive_random/{cycle}"))
+def _shuffle(rows: Rows, draw: Draw, cycle: int) -> NDArray[np.int64]:
+    """One cycle's order; the last few are kept, since N/k selections in a row ask for the same."""
+    key = ("adaptive_random", draw.seed, cycle)
+    if key not in rows.memo:
+        for old in [k for k in rows.memo if k[0] == key[0]][: -KEPT + 1]:
+            del rows.memo[old]
+        rng = draw.trial_rng(f"adaptive_random/{cycle}")
+        rows.memo[key] = stratified_order(rows.labels, rng)
+    order: NDArray[np.int64] = rows.memo[key]
+    return order
 
 
 def _join(

@@ -7,7 +7,7 @@ n rows of a pool, b mini-batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +37,8 @@ class Rows:
     labels: NDArray[np.int64]  # [N] in 0..C-1
     n_classes: int
     embeddings: NDArray[np.float32] | None = None  # [N, d]; only for strategies that need them
+    # What a strategy would compute again for each selection of a trial; lives as long as the trial.
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def n(self) -> int:

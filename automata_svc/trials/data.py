@@ -91,6 +91,11 @@ class EvalSplit:
         return self.x._version, self.y._version
 
 
+def device_for(wants_gpu: bool) -> str:
+    """Where a trial computes: "cuda" if its resources ask for a GPU and torch finds one."""
+    return "cuda" if wants_gpu and torch.cuda.is_available() else "cpu"
+
+
 def stratified_rows(labels: NDArray[np.int64], limit: int, seed: int) -> NDArray[np.int64]:
     """At most `limit` rows with the classes in proportion, in ascending order.
 

@@ -245,6 +245,8 @@ KINDS: Mapping[str, type[Event]] = MappingProxyType(
     }
 )
 _NAME_OF = {cls: name for name, cls in KINDS.items()}
+
+
 @dataclass(frozen=True)
 class Stored:
     """An event as the log holds it."""

@@ -217,9 +217,7 @@ def move_job(state: JobState, to: str, reason: str, at: float) -> None:
     state.move = Move(to, reason, at)
 
 
-#
-# ---------------------------------------------------------------------------------------------------
-# one function per kind of event
+# ---- one function per kind of event -----------------------------------------------------------
 
 
 def _driver_started(state: JobState, event: ev.DriverStarted, at: float) -> None:

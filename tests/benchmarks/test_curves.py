@@ -29,16 +29,12 @@ def bench() -> curves.Bench:
         return Split((centres[y] + rng.normal(size=(n, 5))).astype(np.float32), y)
 
     test = split(50)
+    shape = Shape("blobs", "tabular", N_TRAIN, 60, 50, 3, 5)
     template = find_template(curves.TEMPLATE, Settings.from_env())
     return curves.Bench(
         name="blobs",
         pool=0,
-        data=TrialData(
-            Shape("blobs", "tabular", N_TRAIN, 60, 50, 3, 5),
-            split(N_TRAIN),
-            split(60),
-            lambda: test,
-        ),
+        data=TrialData(shape, split(N_TRAIN), split(60), lambda: test),
         module=load_module(template.text, template.sha256, template.path),
         defaults={**template.defaults, "epochs": curves.EPOCHS},
         table=PassTable(curves.EPOCHS * N_TRAIN, 32, 1),

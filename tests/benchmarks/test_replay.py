@@ -10,7 +10,7 @@ import pytest
 from benchmarks.price_arms import OTHERS, recipe_arms
 from benchmarks.price_pools import shared_pool
 from benchmarks.price_screen import bootstrap, nominal_price, screen
-from benchmarks.replay import Jobs, Table, draw_jobs, full_search, make_plan, replay, run_job
+from benchmarks.replay import Table, draw_jobs, full_search, make_plan, replay, run_job
 from tests.benchmarks.build import make_pool
 
 ALL_ROWS = Table((0.01, 0.06, 0.16), (9, 4, 2), finalists=2)
@@ -136,5 +136,5 @@ def test_recorded_curves_give_the_same_through_screen_and_core(data_dirs):
     arm = recipe_arms()[0]
     np.testing.assert_array_equal(
         screen(pool, arm.table, jobs).regret,
-        replay(pool, arm.table, Jobs(*vars(jobs).values())).regret,
+        replay(pool, arm.table, jobs).regret,
     )

@@ -20,6 +20,7 @@ class RaySettings:
     temp_dir: Path | None = (
         None  # of a private Ray; short: sockets lie in it. None: RAY_TMPDIR, /tmp
     )
+    dashboard: bool = False  # of a private Ray, with its state API: 1 s more to start, 1 s to end
     silent_s: float = SILENT_S  # a training thread that does not move for so long is killed
 
 
@@ -37,3 +38,8 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 # What a private Ray's workers import while the driver is still connecting; torch is most of it.
 # Only a worker that has run nothing can become a trial's, so tasks cannot warm one (measured).
 PRELOADED = ("automata_svc.trials.segment", "automata_svc.tuning.runners.ray")
+
+# What a private Ray without a dashboard does without (measured: 2 of its 4 s to start, and 1 of 1.5
+# to end): the dashboard's server, which Ray starts in any case, the autoscaler, and what carries
+# workers' output to the driver.
+SPARED = ("start_api_server", "start_monitor", "start_log_monitor")
