@@ -2,8 +2,9 @@
 
 Recorded curves are replayed through the real core (benchmarks/replay.py says how). Recipes were
 chosen on the development pools and are reported on the others; both are shown, and told apart.
-Wanted: the shared recordings (`curves` in a folder of AUTOMATA_DATA_DIRS) and our own
-(`--own DIR`, made by `python -m benchmarks.curves`). What is not there is left out, and said.
+Wanted: the shared recordings (`curves` in a folder of AUTOMATA_DATA_DIRS) and our own, made by
+`python -m benchmarks.curves` and kept in benchmarks/recorded (`--own DIR` names other folders).
+What is not there is left out, and said.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from benchmarks.price_picture import Point, Series, draw
 from benchmarks.price_pools import (
     DEVELOPMENT,
     HARD,
+    OWN_DEVELOPMENT,
     RETRAINED,
     lcbench_pools,
     own_pool,
@@ -46,6 +48,7 @@ DATASETS = {
     "fashion_mnist": (48_000, 12_000, 10_000, 50),
     "digits": (1_150, 288, 359, 50),
 }
+RECORDED = Path(__file__).with_name("recorded")
 GOALS = ((1.5, 0.2, 0.10), (2.5, 0.2, 0.05))  # price, mean regret, share of misses
 # How the other arms are called in the picture, in the order of OTHERS; "" is not in it.
 PICTURED = ("", "", "2 random", "5 random", "Ray ASHA", "", "asha_promote", "")
@@ -70,11 +73,11 @@ class Scored:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--jobs", type=int, default=100, help="resamples of 27 a pool")
-    parser.add_argument("--own", type=Path, action="append", default=[], help="our recordings")
+    parser.add_argument("--own", type=Path, action="append", help="folder of our recordings")
     parser.add_argument("--picture", type=Path, default=Path(__file__).with_name("price.png"))
     parser.add_argument("--no-lcbench", action="store_true")
     asked = parser.parse_args()
-    shared, own = _find(Settings.from_env().data_dirs, asked.own)
+    shared, own = _find(Settings.from_env().data_dirs, asked.own or [RECORDED])
     print(f"# What a price buys\n\nRunner: simulated, the real core. {asked.jobs} jobs a pool.\n")
     _print_prices()
     scored = []
@@ -108,7 +111,7 @@ def _pools(shared: Path | None, own: Sequence[Path]) -> Iterable[tuple[Pool, boo
     for name in (*DEVELOPMENT, *RETRAINED) if shared else ():
         yield shared_pool(shared, name), name in DEVELOPMENT
     for file in own:
-        yield own_pool(file), False
+        yield own_pool(file), file.stem in OWN_DEVELOPMENT
     for name in HARD if shared else ():
         yield shared_pool(shared, name), False
 

@@ -12,7 +12,11 @@ import numpy as np
 from automata_svc.selection.types import keyed_rng
 from benchmarks.replay import CONFIRMED, Floats, Pool
 
-DEVELOPMENT = ("letter_seed1", "connect4_seed0", "fashion_seed0")  # recipes are chosen on these
+# Recipes are chosen on these. Our first letter pool was meant for the report; it showed that a
+# first cut to 5 loses what the shared pools (each size in equal number) let pass, and was counted
+# in.
+DEVELOPMENT = ("letter_seed1", "connect4_seed0", "fashion_seed0")
+OWN_DEVELOPMENT = ("letter_pool0",)
 RETRAINED = ("letter_seed2",)  # the same configurations, another training seed
 HARD = ("trec6_seed0",)
 

@@ -122,6 +122,7 @@ def drive(
     plan = SearchPlan.from_json(json.loads(record.plan))
     workplace = None
     try:
+        _forget_old_pauses(database, job, lease.token)
         # Ray starts while datasets load and the log is read.
         workplace = WORKPLACES[runner](service, plan, record)
         log = DatabaseLog(database, job, lease.token)
@@ -134,13 +135,12 @@ def drive(
         )
         log.state = lambda: engine.state
         poll = Poll(lease, engine, log)
-        engine.handle(
-            DriverStart(versions(), json.loads(record.template)["sha256"], workplace.slots, runner)
-        )
-        _sweep(service, job, engine)
-        if engine.state.subset is None:
-            engine.handle(SubsetBuilt(*workplace.build_subset()))
         try:
+            sha256 = json.loads(record.template)["sha256"]
+            engine.handle(DriverStart(versions(), sha256, workplace.slots, runner))
+            _sweep(service, job, engine)
+            if engine.state.subset is None:
+                engine.handle(SubsetBuilt(*workplace.build_subset()))
             workplace.run(engine, poll)
         except KeyboardInterrupt:
             if not engine.finished:
@@ -172,6 +172,13 @@ def command_without_driver(service: LocalService, job: str, verb: str, reason: s
     finally:
         lease.release()
     return True
+
+
+def _forget_old_pauses(database: Database, job: str, token: int) -> None:
+    """A pause meant the driver before this one; a stop means the job, whoever drives it."""
+    old = [c.id for c in database.waiting_commands(job) if c.verb == "pause"]
+    if old:
+        database.append(job, token, (), time.time(), commands=old)
 
 
 class Poll:

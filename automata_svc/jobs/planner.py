@@ -114,13 +114,19 @@ def _shape(job: TuneJob, settings: Settings, problems: list[Problem]) -> Shape |
 
 
 def _pointed(error: AutomataError, pointer: str) -> list[Problem]:
-    if isinstance(error, SpecError):
-        source = f"{error.source}: " if error.source else ""
-        return [
-            Problem(pointer, f"{source}{p.pointer + ': ' if p.pointer else ''}{p.message}")
-            for p in error.problems
-        ]
-    return [Problem(pointer, str(error))]
+    """An error of a template or a dataset, where the job file names it."""
+    if not isinstance(error, SpecError):
+        return [Problem(pointer, str(error))]
+    source = f"{error.source}: " if error.source else ""
+    return [
+        Problem(
+            pointer, source + ("" if one.pointer in _SAID else f"{one.pointer}: ") + one.message
+        )
+        for one in error.problems
+    ]
+
+
+_SAID = frozenset({"", "name", "trial.template"})  # inner pointers that say what `pointer` says
 
 
 def _check_metric(job: TuneJob, problems: list[Problem]) -> None:
@@ -176,6 +182,7 @@ def _base(
         "n_train": shape.n_train,
         "n_val": shape.n_val,
         "n_test": shape.n_test,
+        "dataset_digest": shape.digest,
         "epochs": epochs,
         "trials": trials,
         "parallelism": spec.parallelism,
@@ -192,6 +199,7 @@ def _base(
         "strategy_options": subset.options,
         "select_every": subset.select_every,
         "encoder": subset.encoder,
+        "scope": spec.subset.scope,
         "confirm": spec.confirm.enabled,
         "resume": spec.confirm.resume,
         "finish": spec.confirm.finish.decay,

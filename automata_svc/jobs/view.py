@@ -49,6 +49,8 @@ def _artefact(planned: Planned, store: BlobStore) -> dict[str, Any] | None:
     plan = planned.plan
     if "embeddings" not in STRATEGIES[plan.strategy].needs:
         return None
+    if plan.scope == "job":
+        return {"key": "of this job alone", "stored": False}
     from automata_svc.selection.artefacts import artefact_key, is_stored
 
     key = artefact_key(

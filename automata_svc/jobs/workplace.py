@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from automata_svc.datasets import Dataset, Source, load_dataset
+from automata_svc.errors import Conflict
 from automata_svc.selection import STRATEGIES
 from automata_svc.selection.types import Arrays
 from automata_svc.trials.types import Reply, Report, SegmentOrder
@@ -38,7 +39,14 @@ class Material:
     def load(cls, service: LocalService, plan: SearchPlan, record: StoredJob) -> Material:
         template = json.loads(record.template)
         source = Source.of(json.loads(record.spec)["spec"]["trial"]["dataset"])
-        return cls(service, plan, load_dataset(source, service.settings), template)
+        dataset = load_dataset(source, service.settings)
+        if plan.dataset_digest not in ("", dataset.shape.digest):
+            raise Conflict(
+                f"{plan.job}: the rows of dataset '{dataset.shape.name}' changed since the job was "
+                f"submitted (digest {plan.dataset_digest[:12]}…, now {dataset.shape.digest[:12]}…); "
+                "put the old ones back to go on, or submit the job again"
+            )
+        return cls(service, plan, dataset, template)
 
     def program(self) -> TemplateProgram:
         template = self.template
@@ -65,6 +73,7 @@ class Material:
             size=plan.table.subset_rows,
             options=plan.strategy_options,
             seed=plan.seed,
+            owner=plan.job if plan.scope == "job" else "",
         )
         built = load_or_build(self.service.store, request, self.dataset)
         return built.arrays, (built.key, built.hit, built.seconds, built.forward_rows, built.note)

@@ -48,6 +48,7 @@ class Request:
     size: int  # k, rows of a subset
     options: Mapping[str, Any]  # all of the strategy's options, defaults included
     seed: int  # of the job
+    owner: str = ""  # a job that shares it with nobody; "": whoever asks for the same gets it
 
     @property
     def key(self) -> str:
@@ -59,6 +60,7 @@ class Request:
             self.size,
             self.options,
             self.seed,
+            self.owner,
         )
 
 
@@ -101,6 +103,7 @@ def artefact_key(
     size: int,
     options: Mapping[str, Any],
     seed: int,
+    owner: str = "",
 ) -> str:
     """64 hex digits: SHA-256 over the arguments, the encoder's version and the file format."""
     if encoder is not None and encoder not in ENCODERS:
@@ -114,6 +117,7 @@ def artefact_key(
         "size": size,
         "options": dict(options),
         "seed": seed,
+        **({"owner": owner} if owner else {}),
     }
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -127,6 +131,7 @@ def request_for(
     size: int,
     options: Mapping[str, Any],
     seed: int,
+    owner: str = "",
 ) -> Request:
     """The request for a strategy's artefact on a dataset.
 
@@ -136,6 +141,7 @@ def request_for(
         size: k, rows of a subset.
         options: those that differ from the strategy's defaults, or all.
         seed: of the job.
+        owner: a job that is to have it alone; "": shared.
 
     Raises:
         UnknownName: no such strategy.
@@ -155,6 +161,7 @@ def request_for(
         size=size,
         options={**one.options, **options},
         seed=seed,
+        owner=owner,
     )
 
 

@@ -59,7 +59,7 @@ class SearchPlan:
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
     select_every: int = 1
     encoder: str | None = None
-    artefact: str | None = None  # key of the model-free subsets; known before anything is built
+    scope: Literal["job", "project"] = "project"  # who shares the model-free subsets
     finalists: int = 1
     confirm: bool = True
     resume: bool = True  # a confirmation goes on from the last rung; else it starts at 0
@@ -73,6 +73,7 @@ class SearchPlan:
     max_failed_trials: int = 10
     cpus: float = 1.0
     gpus: float = 0.0
+    dataset_digest: str = ""  # of the rows it was planned for; "": any
 
     @property
     def total_rows(self) -> int:

@@ -133,7 +133,10 @@ def test_a_price_below_one_rung_and_the_confirmation_is_refused_and_one_above_ru
 
 
 def test_keeps_scale_with_the_number_of_trials():
-    few, many = minimal(budget={"trials": 9, "price": 5}), minimal(budget={"trials": 54, "price": 9})
+    few, many = (
+        minimal(budget={"trials": 9, "price": 5}),
+        minimal(budget={"trials": 54, "price": 9}),
+    )
     for made in (few, many):
         keep = [rung.keep for rung in made.plan.rungs]
         assert keep == sorted(keep, reverse=True) and keep[0] < made.plan.trials

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 from ray.air.execution.resources.fixed import FixedResourceManager
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.train._internal.storage import StorageContext
 from ray.tune.execution.placement_groups import PlacementGroupFactory
 from ray.tune.execution.tune_controller import TuneController
@@ -471,7 +471,8 @@ class _Carrier:
         """Ends every worker at once, whatever it does."""
         manager = self._controller._actor_manager
         for actor, _ in list(manager._live_actors_to_ray_actors_resources.values()):
-            ray.kill(actor)
+            with contextlib.suppress(RayError):  # Ray itself is gone, and its workers with it
+                ray.kill(actor)
         self._running.clear()
 
     def _kill(self, trial: TuneTrial) -> None:
@@ -622,6 +623,9 @@ class SegmentTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         self._leave()
+
+    def _setup_logdir(self) -> None:
+        """None is needed, and the working directory stays what it is."""
 
     def get_auto_filled_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return {}  # Tune would send the whole configuration back with each report

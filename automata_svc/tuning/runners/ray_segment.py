@@ -57,19 +57,25 @@ class Mark:
         return computes or self.place != before.place
 
     @classmethod
-    def of(cls, thread: threading.Thread) -> Mark:
+    def of(cls, thread: threading.Thread, clock: int | None) -> Mark:
+        """Now; `clock` is the thread's own processor clock, where the platform has one."""
         frame = sys._current_frames().get(thread.ident or 0)
         place = []
         while frame is not None:
             place.append((frame.f_code.co_filename, frame.f_lineno, frame.f_lasti))
             frame = frame.f_back
-        return cls(time.monotonic(), tuple(place), _used_s(thread))
+        try:
+            used_s = 0.0 if clock is None else time.clock_gettime(clock)
+        except OSError:  # the thread has ended
+            used_s = 0.0
+        return cls(time.monotonic(), tuple(place), used_s)
 
 
-def _used_s(thread: threading.Thread) -> float:
-    if not hasattr(time, "pthread_getcpuclockid") or not thread.is_alive():
-        return 0.0  # macOS: by its place alone
-    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident or 0))
+def own_clock() -> int | None:
+    """The calling thread's processor clock; None on macOS, which judges a thread by its place."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return None
+    return time.pthread_getcpuclockid(threading.get_ident())
 
 
 class SegmentThread:
@@ -88,23 +94,24 @@ class SegmentThread:
         self._replies: SimpleQueue[Reply] = SimpleQueue()
         self._owes_reply = False
         self._stopping = threading.Event()
+        self._clock: int | None = None
         name = f"trial-{order.trial}-segment-{order.segment}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
-        self._mark = Mark.of(self._thread)
+        self._mark = Mark.of(self._thread, self._clock)
 
     def next(self) -> Said:
         """Answers the last report with "continue", and blocks for what comes next."""
         if self._owes_reply:
             self._owes_reply = False
             self._replies.put("continue")
-            self._mark = Mark.of(self._thread)
+            self._mark = Mark.of(self._thread, self._clock)
         since = time.monotonic()
         while True:
             try:
                 said = self._said.get(timeout=min(LOOK_S, self._silent_s / 4))
             except Empty:
-                mark = Mark.of(self._thread)
+                mark = Mark.of(self._thread, self._clock)
                 if mark.moved_since(self._mark):
                     self._mark = mark
                 elif mark.at - self._mark.at >= self._silent_s:
@@ -123,6 +130,7 @@ class SegmentThread:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
+        self._clock = own_clock()
         try:
             self._program(self._send)
         except BaseException as error:  # sys.exit() in a template is the template's error too
