@@ -63,7 +63,8 @@ def make_plan(
     warnings: list[str] = []
     epochs = int(fixed["epochs"])
     total = epochs * shape.n_train
-    largest = largest_batch(space, fixed)
+    batches = (smallest_batch(space, fixed), largest_batch(space, fixed))
+    smallest, largest = batches
     rows = subset_rows(subset.fraction, shape.n_train, largest)
     base = _base(job, job_id, shape, fixed, epochs, trials, subset)
 
@@ -71,13 +72,13 @@ def make_plan(
         table = pass_table(total, rows, first_share, largest)
         return SearchPlan(**base, table=table, **fields)
 
-    schedule = choose_schedule(job, trials, subset, with_rungs, largest, problems)
+    schedule = choose_schedule(job, trials, subset, with_rungs, batches, problems)
     if schedule is None or problems:
         raise SpecError(problems, source)
     plan = schedule.plan
     _record(chosen, job, shape, fixed, subset, rows, schedule)
     _warn(warnings, job, plan, subset, rows, largest, schedule)
-    lines = _lines(plan, smallest_batch(space, fixed), largest, schedule)
+    lines = _lines(plan, smallest, largest, schedule)
     return Planned(job, plan, template, shape, schedule, lines, chosen, tuple(warnings))
 
 

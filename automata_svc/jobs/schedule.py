@@ -35,6 +35,7 @@ class Schedule:
     recipe: str | None
     expected: Expected | None
     chosen: dict[str, Chosen]
+    raised: bool = False  # the first rung was moved up, towards MIN_STEPS optimizer steps
 
     @property
     def price(self) -> float:
@@ -46,13 +47,13 @@ def choose_schedule(
     trials: int,
     subset: SubsetChoice,
     with_rungs: WithRungs,
-    largest_batch: int,
+    batches: tuple[int, int],
     problems: list[Problem],
 ) -> Schedule | None:
     """The rung table of a job; explicit shares and keeps win over the price."""
     scheduler = job.spec.scheduler
     if scheduler.type == "successive_halving" and scheduler.shares is None:
-        return _from_price(job, trials, with_rungs, largest_batch, problems)
+        return _from_price(job, trials, with_rungs, batches, problems)
     schedule = _EXPLICIT[scheduler.type](job, trials, subset, with_rungs)
     limit = job.spec.budget.price
     floor = _floor(schedule)
@@ -68,21 +69,17 @@ def choose_schedule(
     return schedule
 
 
-def nearest_price(prices: Sequence[float], asked: float) -> float:
-    return min(prices, key=lambda price: abs(price - asked))
-
-
-# ---- from the price
-# -------------------------------------------------------------------------------
+# ---- from the price ------------------------------------------------------------------------------
 
 
 def _from_price(
     job: TuneJob,
     trials: int,
     with_rungs: WithRungs,
-    largest_batch: int,
+    batches: tuple[int, int],
     problems: list[Problem],
 ) -> Schedule | None:
+    smallest, largest = batches
     given = job.spec.budget.price
     asked = DEFAULT_PRICE if given is None else given
     built = [_build(job, recipe, trials, with_rungs) for recipe in RECIPES.values()]
@@ -102,8 +99,18 @@ def _from_price(
             )
         )
         return None
-    best = max(payable, key=lambda schedule: schedule.price)
-    best = _raise_first_rung(job, best, trials, with_rungs, largest_batch, asked)
+    trained = [
+        raised
+        for schedule in built
+        if (raised := _raised(job, schedule, trials, with_rungs, smallest, 1.0)).price
+        <= asked + SLACK
+    ]
+    # The recipes are in order of quality; one whose first rung ranks trained models comes first.
+    best = trained[-1] if trained else max(payable, key=lambda schedule: schedule.price)
+    for part in range(1, 9):  # what the price leaves takes large batches there, too
+        raised = _raised(job, best, trials, with_rungs, largest, part / 8)
+        if raised.price <= asked + SLACK:
+            best = raised
     why = "given" if given is not None else "default"
     return _explained(_limited(best, asked), f"{why}: price {asked:g}")
 
@@ -124,38 +131,36 @@ def _build(
     finalists = job.spec.confirm.top_k or keep[-1]
     plan = _plan(job, with_rungs, asked, finalists)
     schedule = _priced(plan, _halving_arrivals(plan, trials))
-    expected = recipe.expected if first_share is None else None
-    return replace(schedule, recipe=recipe.name, expected=expected)
+    return replace(schedule, recipe=recipe.name, expected=recipe.expected)
 
 
-def _raise_first_rung(
+def _raised(
     job: TuneJob,
     schedule: Schedule,
     trials: int,
     with_rungs: WithRungs,
-    largest_batch: int,
-    limit: float,
+    batch: int,
+    part: float,
 ) -> Schedule:
-    """Moves a first rung below MIN_STEPS optimizer steps up, as far as the price allows."""
+    """The recipe with its first rung moved `part` of the way up to MIN_STEPS steps of `batch`."""
     plan = schedule.plan
-    if steps_at(plan.rungs[0], plan.table, largest_batch) >= MIN_STEPS or schedule.recipe is None:
+    first = plan.rungs[0]
+    if steps_at(first, plan.table, batch) >= MIN_STEPS or schedule.recipe is None:
         return schedule
-    recipe = RECIPES[schedule.recipe]
-    wanted = MIN_STEPS * largest_batch / plan.total_rows
-    low, best = plan.rungs[0].asked, schedule
-    for part in range(1, 9):  # eighths of the way: enough to land on the highest payable one
-        share = float(f"{low + (wanted - low) * part / 8:.3g}")
-        raised = _build(job, recipe, trials, with_rungs, first_share=share)
-        if raised.price <= limit + SLACK:
-            best = raised
-    return best
+    wanted = min(1.0, MIN_STEPS * batch / plan.total_rows)
+    share = math.ceil((first.asked + (wanted - first.asked) * part) * 1e5) / 1e5
+    if share <= first.asked:
+        return schedule
+    raised = _build(job, RECIPES[schedule.recipe], trials, with_rungs, first_share=share)
+    return replace(raised, raised=True)
 
 
 def _explained(schedule: Schedule, why: str) -> Schedule:
     plan = schedule.plan
     note = f"from the price ({why}): recipe {schedule.recipe}"
+    moved = f"; its first rung moved up, towards {MIN_STEPS} steps" if schedule.raised else ""
     chosen = {
-        "scheduler.shares": Chosen([rung.asked for rung in plan.rungs], note),
+        "scheduler.shares": Chosen([rung.asked for rung in plan.rungs], note + moved),
         "scheduler.keep": Chosen([rung.keep for rung in plan.rungs], note),
         "scheduler.eval_rows": Chosen([rung.eval_rows or None for rung in plan.rungs], note),
         "scheduler.rank_by": Chosen(
@@ -171,8 +176,7 @@ def _limited(schedule: Schedule, limit: float) -> Schedule:
     return replace(schedule, plan=replace(schedule.plan, price_limit=max(limit, schedule.price)))
 
 
-# ---- written out
-# ----------------------------------------------------------------------------------
+# ---- written out ---------------------------------------------------------------------------------
 
 
 def _halving(job: TuneJob, trials: int, subset: SubsetChoice, with_rungs: WithRungs) -> Schedule:
@@ -253,8 +257,7 @@ def _written(job: TuneJob, schedule: Schedule) -> Schedule:
     return replace(schedule, plan=replace(plan, price_limit=limit), chosen=chosen)
 
 
-# ---- shared
-# ---------------------------------------------------------------------------------------
+# ---- shared --------------------------------------------------------------------------------------
 
 
 def _plan(

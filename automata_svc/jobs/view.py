@@ -39,7 +39,7 @@ def plan_view(planned: Planned, store: BlobStore) -> PlanView:
         price_confirm=schedule.confirm,
         expected=None
         if schedule.expected is None
-        else {"recipe": schedule.recipe, **asdict(schedule.expected)},
+        else {"recipe": schedule.recipe, "raised": schedule.raised, **asdict(schedule.expected)},
         artefact=_artefact(planned, store),
         warnings=planned.warnings,
     )

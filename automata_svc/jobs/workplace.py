@@ -43,7 +43,7 @@ class Material:
         if plan.dataset_digest not in ("", dataset.shape.digest):
             raise Conflict(
                 f"{plan.job}: the rows of dataset '{dataset.shape.name}' changed since the job was "
-                f"submitted (digest {plan.dataset_digest[:12]}…, now {dataset.shape.digest[:12]}…); "
+                f"submitted (digest {plan.dataset_digest[:8]}…, now {dataset.shape.digest[:8]}…); "
                 "put the old ones back to go on, or submit the job again"
             )
         return cls(service, plan, dataset, template)

@@ -123,7 +123,9 @@ class SearchPlan:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> SearchPlan:
-        values = dict(body)
+        """Reads plans of older versions too: what they did not know has a default."""
+        known = {f.name for f in fields(cls)}
+        values = {name: value for name, value in body.items() if name in known}
         values["table"] = PassTable(**values["table"])
         values["rungs"] = tuple(Rung(**rung) for rung in values["rungs"])
         for name in ("rank_by", "start_points", "guards"):

@@ -88,16 +88,8 @@ class Unpacked:
 
     def data(self) -> TrialData:
         if self._data is None:
-            from automata_svc.trials.data import TrialData
+            from automata_svc.trials.data import TrialData, device_for
 
-            self._data = TrialData(
-                self.kit.shape, self.kit.train, self.kit.val, device=self._device()
-            )
+            kit = self.kit
+            self._data = TrialData(kit.shape, kit.train, kit.val, device=device_for(kit.on_gpu))
         return self._data
-
-    def _device(self) -> str:
-        if not self.kit.on_gpu:
-            return "cpu"
-        import torch
-
-        return "cuda" if torch.cuda.is_available() else "cpu"
