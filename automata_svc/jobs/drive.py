@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import threading
@@ -12,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from automata_svc import __version__
-from automata_svc.errors import Conflict, LeaseLost, UnknownName
+from automata_svc.errors import AutomataError, Conflict, LeaseLost, UnknownName
 from automata_svc.jobs.protocol import Watcher
 from automata_svc.jobs.summary import summary_of
 from automata_svc.tuning.engine import Engine
@@ -109,6 +110,8 @@ def drive(
     Raises:
         Conflict: the job is over, or another live driver has it.
         KeyboardInterrupt: after the job was left PAUSED, resumable.
+        AutomataError: what is none of the trials' fault (a full disk); left PAUSED as well, if that
+            can still be stored.
     """
     from automata_svc.jobs.workplace import WORKPLACES
 
@@ -143,8 +146,10 @@ def drive(
                 engine.handle(SubsetBuilt(*workplace.build_subset()))
             workplace.run(engine, poll)
         except KeyboardInterrupt:
-            if not engine.finished:
-                engine.handle(Asked("pause", "interrupted"))
+            _leave_paused(engine, "interrupted")
+            raise
+        except AutomataError as error:
+            _leave_paused(engine, str(error).splitlines()[0])
             raise
         _sweep(service, job, engine)
         return engine.state
@@ -152,6 +157,13 @@ def drive(
         if workplace is not None:
             workplace.close()
         lease.release()
+
+
+def _leave_paused(engine: Engine, reason: str) -> None:
+    """Puts on record why nobody drives the job now; a log that takes nothing more stays as it is."""
+    if not engine.finished:
+        with contextlib.suppress(AutomataError):
+            engine.handle(Asked("pause", reason))
 
 
 def command_without_driver(service: LocalService, job: str, verb: str, reason: str) -> bool:

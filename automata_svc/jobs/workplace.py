@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -134,8 +136,12 @@ class RayWorkplace:
 
     def __init__(self, service: LocalService, plan: SearchPlan, record: StoredJob) -> None:
         from automata_svc.tuning.runners.ray import RayHost, RayRunner
+        from automata_svc.tuning.runners.ray_settings import RaySettings
 
-        self._host = RayHost()
+        wanted = None if plan.parallelism is None else math.ceil(plan.parallelism * plan.cpus)
+        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cpus = None if wanted is None else max(1, min(wanted, mine or 1))
+        self._host = RayHost(RaySettings(cpus=cpus))
         self._host.prewarm()
         self._poll: Poll = lambda: None
         try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from automata_svc.trials.types import Report
+from automata_svc.trials.errors import CheckpointMismatch
+from automata_svc.trials.types import Report, SegmentOrder
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,10 @@ class Ticked(Input):
     """Driver-alive seconds passed since the last tick."""
 
     seconds: float
+
+
+def template_failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
+    """A template's exception: its own traceback, and no retry, since it would raise again."""
+    reason = "checkpoint" if isinstance(error, CheckpointMismatch) else "error"
+    detail = "".join(traceback.format_exception(error)).strip()
+    return SegmentFailed(order.trial, order.segment, reason, detail, retry=False)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from typing import Protocol
 
-from automata_svc.trials.errors import CheckpointMismatch
 from automata_svc.trials.types import Reply, Report, SegmentOrder
 from automata_svc.tuning.engine import Engine
-from automata_svc.tuning.inputs import Reported, SegmentFailed
+from automata_svc.tuning.inputs import Reported, SegmentFailed, template_failed
 
 
 class Program(Protocol):
@@ -52,15 +50,8 @@ class InProcess:
         except DriverError as broken:
             raise broken.__cause__ or broken from None
         except Exception as error:
-            engine.handle(failed(order, error))
+            engine.handle(template_failed(order, error))
             return
         if engine.wants(order.trial, order.segment):
             detail = "train() returned before its segment was over"
             engine.handle(SegmentFailed(order.trial, order.segment, "error", detail, retry=False))
-
-
-def failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
-    """A template's exception: its own traceback, and no retry, since it would raise again."""
-    detail = "".join(traceback.format_exception(error)).strip()
-    reason = "checkpoint" if isinstance(error, CheckpointMismatch) else "error"
-    return SegmentFailed(order.trial, order.segment, reason, detail, retry=False)

@@ -15,9 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from automata_svc.errors import AutomataError
 from automata_svc.trials.types import Reply, Report, SegmentOrder
-from automata_svc.tuning.inputs import SegmentFailed
+from automata_svc.tuning.inputs import SegmentFailed, template_failed
 
 LOOK_S = 1.0  # between two looks at the training thread; a look costs some microseconds
 WORD_S = 60.0  # guess: a worker with nothing to report says so at least this often
@@ -134,7 +133,7 @@ class SegmentThread:
         try:
             self._program(self._send)
         except BaseException as error:  # sys.exit() in a template is the template's error too
-            self._said.put(_failed(self._order, error))
+            self._said.put(template_failed(self._order, error))
         else:
             self._said.put(Ended())
 
@@ -149,10 +148,3 @@ class SegmentThread:
         stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
         detail = f"did not move for {self._silent_s:g} s; it stood at\n{stack}".rstrip()
         return SegmentFailed(self._order.trial, self._order.segment, "silent", detail, retry=True)
-
-
-def _failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
-    """The program's exception with its own traceback; no retry, since it would raise again."""
-    reason = "checkpoint" if isinstance(error, AutomataError) else "error"
-    detail = "".join(traceback.format_exception(error)).strip()
-    return SegmentFailed(order.trial, order.segment, reason, detail, retry=False)
