@@ -3,7 +3,8 @@
     python -m benchmarks.arms [--datasets digits,letter] [--seeds 3] [--price 1.5]
 
 The same 27 configurations (same seed, same rungs and keeps), the rows chosen in another way; the
-winner confirmed on all rows. Differences are paired by seed, to `adaptive_random`. Runs in process, one
+winner confirmed on all rows. Differences are paired by seed, to `adaptive_random`. Runs in process,
+one
 trial at a time.
 """
 
@@ -82,7 +83,8 @@ def main() -> None:
 
 
 def show(dataset: str, found: dict[str, list[dict]], seeds: int) -> None:
-    print(f"\n| {dataset}, {seeds} seeds | test accuracy | to {BASE} | price | selection s | training s | same winner |")
+    head = ["test accuracy", f"to {BASE}", "price", "selection s", "training s", "same winner"]
+    print(f"\n| {dataset}, {seeds} seeds | {' | '.join(head)} |")
     print("|---|---|---|---|---|---|---|")
     for strategy, runs in found.items():
         pairs = list(zip(runs, found[BASE], strict=True))
@@ -90,7 +92,8 @@ def show(dataset: str, found: dict[str, list[dict]], seeds: int) -> None:
         spread = f" ± {statistics.stdev(gaps) / len(gaps) ** 0.5:.2f}" if len(gaps) > 1 else ""
         same = sum(one["winner"] == base["winner"] for one, base in pairs)
         verdict = "–" if strategy == BASE else f"{statistics.mean(gaps):+.2f}{spread}"
-        mean = {key: statistics.mean(one[key] for one in runs) for key in ("test", "price", "select", "train")}
+        keys = ("test", "price", "select", "train")
+        mean = {key: statistics.mean(one[key] for one in runs) for key in keys}
         print(f"| {strategy} | {mean['test']:.2f} | {verdict} | {mean['price']:.2f} | "
               f"{mean['select']:.1f} | {mean['train']:.1f} | {same} of {len(pairs)} |")  # fmt: skip
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.log [--trials 10000] [--reports 20] [--search random] [--scheduler asha]
 
-The real core on the simulated runner and a real SQLite file: every report is decided on and stored in
+The real core on the simulated runner and a real SQLite file: every report is decided on and stored
+in
 a transaction of its own before the next.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 GOALS = ((1.0, 1.5, 10.0), (1.5, 2.5, 5.0))  # from price, to price, at most so many % miss
 COLOURS = ("#1b6ca8", "#d1603d", "#4c9f70")
@@ -47,10 +48,10 @@ def draw(panels: Mapping[str, Sequence[Series]], file: Path) -> None:
             axis.plot([low, high], [most, most], color="#3c8c3c", lw=1.2, zorder=1)
         for series, colour in zip(pools, COLOURS, strict=False):
             _line(axis, series, colour)
-        _names(axis, pools[-1])
+        _names(axis, max(pools, key=lambda series: sum(p.misses for p in series.others)))
         axis.set_title(title, fontsize=11)
         axis.set_xscale("log")
-        axis.set_xlim(1.0, 34)
+        axis.set_xlim(1.0, 60)
         axis.xaxis.set_major_locator(FixedLocator([1, 1.5, 2.5, 5, 10, 27]))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xticklabels(["1", "1.5", "2.5", "5", "10", "27"])
@@ -70,7 +71,7 @@ def draw(panels: Mapping[str, Sequence[Series]], file: Path) -> None:
     plt.close(figure)
 
 
-def _line(axis, series, colour):  # type: ignore[no-untyped-def]
+def _line(axis: Any, series: Series, colour: str) -> None:
     prices = [p.price for p in series.recipes]
     misses = [p.misses for p in series.recipes]
     axis.plot(prices, misses, "o-", color=colour, ms=4.5, lw=1.2, label=series.name, zorder=3)
@@ -83,8 +84,8 @@ def _line(axis, series, colour):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-def _names(axis, series):  # type: ignore[no-untyped-def]
-    """Labels of the other arms, at the last pool's crosses."""
+def _names(axis: Any, series: Series) -> None:
+    """Labels of the other arms, at one pool's crosses."""
     for point in series.others:
         axis.annotate(
             point.label, (point.price, point.misses), textcoords="offset points", xytext=(5, 5),

@@ -81,9 +81,8 @@ def main() -> None:
             found[name].append(run())
             print(f"  {name}: {found[name][-1]}", file=sys.stderr)
     base = statistics.median(one["seconds"] for one in found["raw Ray Tune, default form"])
-    print(
-        f"| {args.dataset}, 27 trials, 50 epochs, final training included | seconds | faster | price | test accuracy |"
-    )
+    title = f"{args.dataset}, 27 trials, 50 epochs, final training included"
+    print(f"| {title} | seconds | faster | price | test accuracy |")
     print("|---|---|---|---|---|")
     for name, runs in found.items():
         seconds = statistics.median(one["seconds"] for one in runs)

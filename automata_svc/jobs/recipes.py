@@ -50,11 +50,11 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             Recipe("one-finalist-lean", (0.002, 0.055, 0.12), (4, 2, 1), 1000, None),
             Recipe("one-finalist", (0.002, 0.02, 0.055, 0.16), (6, 4, 2, 1), 1000, None),
             Recipe("one-finalist-wide", (0.002, 0.08, 0.16), (7, 4, 1), 1000, None),
-            Recipe("two-finalists", (0.002, 0.055, 0.15), (6, 3, 2), 1000, None),
+            Recipe("two-finalists", (0.002, 0.02, 0.055, 0.16), (6, 5, 3, 2), 1000, None),
             Recipe("two-finalists-wide", (0.002, 0.055, 0.16), (7, 6, 2), 1000, None),
             Recipe("three-finalists", (0.002, 0.055, 0.16), (7, 5, 3), 1000, None),
             Recipe("four-finalists", (0.002, 0.055, 0.16), (10, 6, 4), 1000, None),
-            Recipe("late-start", (0.04, 0.15), (9, 3), None, None),
+            Recipe("late-start", (0.04, 0.08, 0.16), (13, 6, 3), None, None),
         )
     }
 )

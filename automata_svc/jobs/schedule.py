@@ -55,6 +55,11 @@ def choose_schedule(
     if scheduler.type == "successive_halving" and scheduler.shares is None:
         return _from_price(job, trials, with_rungs, batches, problems)
     schedule = _EXPLICIT[scheduler.type](job, trials, subset, with_rungs)
+    last, top_k = schedule.plan.rungs[-1].keep, job.spec.confirm.top_k
+    if last is not None and top_k is not None and top_k > last:
+        message = f"{top_k} are to be confirmed, but the last of scheduler.keep is {last}"
+        problems.append(Problem("spec.confirm.top_k", message))
+        return None
     limit = job.spec.budget.price
     floor = _floor(schedule)
     if limit is not None and limit + SLACK < floor:
@@ -126,10 +131,12 @@ def _build(
     if first_share is not None:
         shares = [max(share, first_share) for share in shares]
     keep = recipe.keep_of(trials)
+    top_k = job.spec.confirm.top_k
+    if top_k is not None:  # as many as are asked for must come through the last rung
+        keep = (*(max(count, top_k) for count in keep[:-1]), top_k)
     rows = [recipe.first_eval_rows] + [None] * (len(shares) - 1)
     asked = [Asked(s, k, r) for s, k, r in zip(shares, keep, rows, strict=True)]
-    finalists = job.spec.confirm.top_k or keep[-1]
-    plan = _plan(job, with_rungs, asked, finalists)
+    plan = _plan(job, with_rungs, asked, keep[-1])
     schedule = _priced(plan, _halving_arrivals(plan, trials))
     return replace(schedule, recipe=recipe.name, expected=recipe.expected)
 

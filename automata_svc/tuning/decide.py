@@ -82,7 +82,11 @@ class Decider:
         self, state: JobState, what: given.SegmentFailed, time: float
     ) -> Iterator[ev.Event]:
         trial = state.trials[what.trial]
-        if trial.open is not None and trial.open.number == what.segment:
+        if trial.open is None or trial.open.number != what.segment:
+            return
+        if what.reason == given.STORAGE:
+            yield from self.asked(state, given.Asked("pause", what.detail), time)
+        else:
             yield ev.SegmentLost(
                 what.trial, what.segment, what.reason, what.detail, what.retry, time
             )

@@ -46,7 +46,9 @@ def test_every_recipe_says_what_to_expect_and_where_that_was_measured():
 
 
 def test_a_dearer_recipe_is_expected_to_miss_less():
-    rows = sorted(RECIPES.values(), key=lambda recipe: price_on("letter", recipe.name))
+    """`late-start` is left out: an insurance for sets where an early value says nothing."""
+    ladder = [recipe for recipe in RECIPES.values() if recipe.name != "late-start"]
+    rows = sorted(ladder, key=lambda recipe: price_on("letter", recipe.name))
     expected = [recipe.expected for recipe in rows if recipe.expected is not None]
     for cheap, dear in zip(expected, expected[1:], strict=False):
         assert dear.misses < cheap.misses

@@ -25,7 +25,9 @@ def passes(losses: list[float | None], norms: list[float], non_finite: int = 0) 
 def test_a_healthy_trial_is_left_alone(name):
     for n in range(1, 30):
         losses = [2.3 / (1 + 0.2 * i) for i in range(n)]
-        assert GUARDS[name].check(passes(losses, [1.0 + 0.1 * i for i in range(n)]), None, {}) is None
+        assert (
+            GUARDS[name].check(passes(losses, [1.0 + 0.1 * i for i in range(n)]), None, {}) is None
+        )
 
 
 @given(st.floats(0.1, 100), st.floats(0.1, 1e6), st.floats(1, 10), st.floats(1, 10))

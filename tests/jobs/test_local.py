@@ -223,7 +223,7 @@ def test_an_unknown_job_is_named_with_its_nearest(service):
 # ---- dying and going on -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("reports", [1, 3, 6, 8, 10, 11, 13, 16])
+@pytest.mark.parametrize("reports", [1, 6, 9, 11, 14])
 def test_a_driver_that_dies_leaves_a_job_that_ends_as_it_would_have(service, finished, reports):
     whole = outcome(finished[0].state(finished[1]))
     job = service.submit(job_text(), "job.yaml")
@@ -517,8 +517,9 @@ def test_arrays_by_path_are_tuned_on_with_their_own_splits(service, tmp_path):
     rng = np.random.default_rng(0)
     y = rng.integers(0, 2, 400)
     x = rng.normal(size=(400, 5)) + 2 * y[:, None]
-    np.savez(tmp_path / "mine.npz", X=x, y=y, class_names=np.array(["no", "yes"]),
-             train_idx=np.arange(300), val_idx=np.arange(300, 350), test_idx=np.arange(350, 400))  # fmt: skip
+    rows = np.split(np.arange(400), [300, 350])
+    splits = dict(zip(("train_idx", "val_idx", "test_idx"), rows, strict=True))
+    np.savez(tmp_path / "mine.npz", X=x, y=y, class_names=np.array(["no", "yes"]), **splits)
     state = run(service, trial=trial(dataset=str(tmp_path / "mine.npz"), settings={"epochs": 8}))
     assert (state.plan.n_train, state.plan.n_val, state.plan.n_test) == (300, 50, 50)
     assert state.result is not None and state.result.test["test_accuracy"] > 0.9
@@ -565,8 +566,12 @@ def test_a_template_that_raises_fails_its_trial_with_its_own_traceback(service, 
 
 def test_more_failures_than_allowed_fail_the_job_with_the_count(service, tmp_path):
     path = mine(service, tmp_path, RAISES)
-    state = run(service, trial=trial(template=path), space={"hidden": [32], "lr": {"uniform": [0.1, 0.2]}},
-                failure={"max_failed_trials": 2})  # fmt: skip
+    state = run(
+        service,
+        trial=trial(template=path),
+        space={"hidden": [32], "lr": {"uniform": [0.1, 0.2]}},
+        failure={"max_failed_trials": 2},
+    )
     assert state.state == "FAILED"
     assert "3 trials failed" in state.move.reason
     assert len(state.trials) == 3
@@ -654,7 +659,8 @@ def test_a_plan_says_whether_its_artefact_is_already_stored(service):
     assert state.subset is not None and state.subset.artefact == after["key"]
 
 
-# ---- budgets of time ------------------------------------------------------------------------------
+# ---- budgets of time
+# ------------------------------------------------------------------------------
 
 
 def test_time_that_is_over_ends_the_search_and_confirms_the_best(service, monkeypatch):

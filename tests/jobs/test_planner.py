@@ -209,8 +209,12 @@ def test_synchronous_rungs_under_a_sequential_searcher_are_warned_of():
 
 
 def test_a_grid_is_no_larger_than_its_space():
-    made = planned(search={"type": "grid"}, space={"hidden": [16, 32], "layers": {"randint": [1, 3]}},
-                   scheduler={"type": "fifo"}, budget={"trials": 50})  # fmt: skip
+    made = planned(
+        search={"type": "grid"},
+        space={"hidden": [16, 32], "layers": {"randint": [1, 3]}},
+        scheduler={"type": "fifo"},
+        budget={"trials": 50},
+    )
     assert made.plan.trials == 6
     assert any("only 6 configurations" in text for text in made.warnings)
 
