@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from automata_svc.errors import AutomataError
+from automata_svc.errors import AutomataError, Damaged, NotFound
 from automata_svc.trials.errors import CheckpointMismatch
 from automata_svc.trials.types import Report, SegmentOrder
 
@@ -80,6 +80,6 @@ def template_failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
     """A template's exception: its own traceback, and no retry, since it would raise again."""
     if type(error) is AutomataError:  # what a store says that is full or away: no trial's fault
         return SegmentFailed(order.trial, order.segment, STORAGE, str(error), retry=True)
-    reason = "checkpoint" if isinstance(error, CheckpointMismatch) else "error"
+    reason = "checkpoint" if isinstance(error, CheckpointMismatch | Damaged | NotFound) else "error"
     detail = "".join(traceback.format_exception(error)).strip()
     return SegmentFailed(order.trial, order.segment, reason, detail, retry=False)

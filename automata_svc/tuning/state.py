@@ -386,6 +386,9 @@ def _segment_lost(state: JobState, event: ev.SegmentLost, at: float) -> None:
 
 def _trial_ended(state: JobState, event: ev.TrialEnded, at: float) -> None:
     trial = state.trials[event.trial]
+    if any(queued[1] == trial.number for queued in state.ready):
+        state.ready = [queued for queued in state.ready if queued[1] != trial.number]
+        heapq.heapify(state.ready)
     _end(state, trial, event.state, event.reason, at)
 
 

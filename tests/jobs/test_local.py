@@ -478,9 +478,10 @@ def csv_text(shift: int = 0) -> str:
     lines = ["size,weight,colour,label"]
     for i in range(300):
         kind = i % 3
+        size = kind * 2 + (i * 104729 % 100) / 100 + shift
         weight = "" if i % 50 == 7 else f"{kind + (i * 7919 % 100) / 150:.3f}"
-        lines.append(f"{kind * 2 + (i * 104729 % 100) / 100 + shift:.3f},{weight},"
-                     f"{('red', 'green', 'blue')[(kind + (i % 11 == 0)) % 3]},{'abc'[kind]}")  # fmt: skip
+        colour = ("red", "green", "blue")[(kind + (i % 11 == 0)) % 3]
+        lines.append(f"{size:.3f},{weight},{colour},{'abc'[kind]}")
     return "\n".join(lines) + "\n"
 
 

@@ -62,6 +62,7 @@ def test_what_is_given_is_kept_and_said_to_be_given():
         objective={"metric": "val_loss"},
         search={"type": "qmc", "seed": 3},
         subset={"strategy": "random", "fraction": 0.5},
+        scheduler={"shares": [0.1, 0.4], "keep": [3, 2]},
         confirm={"top_k": 2},
     )
     for pointer in ("objective.metric", "search.type", "search.seed", "subset.strategy",
@@ -69,6 +70,18 @@ def test_what_is_given_is_kept_and_said_to_be_given():
         assert made.chosen[f"spec.{pointer}"].reason == "given", pointer
     assert made.plan.mode == "min"  # a loss
     assert (made.plan.search, made.plan.seed, made.plan.finalists) == ("qmc", 3, 2)
+
+
+def test_more_finalists_than_the_last_rung_keeps_are_refused():
+    with pytest.raises(
+        SpecError, match="3 are to be confirmed, but the last of scheduler.keep is 2"
+    ):
+        planned(scheduler={"shares": [0.1, 0.4], "keep": [4, 2]}, confirm={"top_k": 3})
+
+
+def test_a_recipe_lets_as_many_through_as_are_to_be_confirmed():
+    made = planned(scheduler={}, confirm={"top_k": 3}, budget={"trials": 27, "price": 5})
+    assert made.plan.rungs[-1].keep == made.plan.finalists == 3
 
 
 def test_settings_go_before_the_templates_defaults():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from automata_svc.errors import AutomataError
 from automata_svc.jobs.replay import divergences
 from automata_svc.trials.types import Report, SegmentOrder
 from automata_svc.tuning import costing
@@ -21,12 +22,13 @@ from automata_svc.tuning.inputs import (
     SlotsSet,
     SubsetBuilt,
     Ticked,
+    template_failed,
 )
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.simulated import HandClock, Simulated
-from tests.tuning.build import VERSIONS, PlantedCurves, make_plan, run_simulated
-from tests.tuning.test_simulated import Audited, Mishap, Simulator, audit, run_audited
+from tests.tuning.build import PlantedCurves, make_plan, run_simulated
+from tests.tuning.test_simulated import OURS, Audited, Mishap, Simulator, audit, run_audited
 
 
 def events_of(engine: Any, kind: type[ev.Event]) -> list[Any]:
@@ -65,7 +67,7 @@ class Step:
 
     def start(self, slots: int = 1) -> None:
         self.engine.handle(
-            DriverStart(VERSIONS, "sha", slots, "simulated"), SubsetBuilt(None, False, 0.0)
+            DriverStart(OURS, "sha", slots, "simulated"), SubsetBuilt(None, False, 0.0)
         )
 
     def until(self, done: Callable[[Any], bool]) -> None:
@@ -415,6 +417,40 @@ def test_a_diverging_trial_is_stopped_with_the_numbers_it_was_stopped_for():
     assert state.state == "SUCCEEDED" and state.failed == 0
 
 
+def test_a_store_that_takes_nothing_pauses_the_job_and_fails_nobody():
+    plan = make_plan(trials=4, keep=(2, 1, 1))
+    whole = run_audited(plan).state
+    job = Step(plan, slots=2)
+    (first, second) = job.engine.take_orders()
+    said = "no space left; free some"
+    job.engine.handle(template_failed(first, AutomataError(said)))
+    assert job.state.state == "PAUSED" and job.state.move.reason == said
+    assert job.engine.take_orders() == []
+    job.start()
+    job.to_the_end()
+    assert job.state.failed == 0 and not any(t.losses for t in job.state.trials)
+    assert winner(job.state) == winner(whole)
+
+
+def test_an_interrupt_while_something_is_decided_stores_nothing_and_ends_the_driver():
+    plan, log = make_plan(trials=4, keep=(2, 1, 1)), MemoryLog()
+    engine = Engine(plan, log, HandClock())
+
+    class Interrupted(type(engine._decider.searcher)):  # type: ignore[misc]
+        def propose(self, state: Any, number: int) -> Any:
+            raise KeyboardInterrupt
+
+    engine._decider.searcher.__class__ = Interrupted
+    with pytest.raises(KeyboardInterrupt):
+        engine.handle(
+            DriverStart(OURS, "sha", 1, "simulated"), SubsetBuilt(None, False, 0.0)
+        )  # fmt: skip
+    assert log.rows == []
+    assert engine.finished
+    with pytest.raises(AutomataError, match="must not go on"):
+        engine.handle(Asked("pause"))
+
+
 # ---- what a value is worth ---------------------------------------------------------------------
 
 
@@ -582,12 +618,9 @@ def test_a_better_trial_at_a_lower_rung_is_named_and_not_chosen():
 
 
 def our_version(plan: SearchPlan, **fields: Any) -> Engine:
-    from automata_svc import __version__
-
     clock = HandClock()
     engine = Engine(plan, MemoryLog(), clock)
-    versions = {**VERSIONS, "automata": __version__}
-    engine.handle(DriverStart(versions, "sha", 1, "simulated"), SubsetBuilt(None, False, 0.0))
+    engine.handle(DriverStart(OURS, "sha", 1, "simulated"), SubsetBuilt(None, False, 0.0))
     Simulated(PlantedCurves(), clock).run(engine)
     return engine
 

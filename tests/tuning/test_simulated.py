@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from automata_svc import __version__
 from automata_svc.jobs.replay import divergences
 from automata_svc.trials.types import SegmentOrder
 from automata_svc.tuning import costing
@@ -24,6 +25,9 @@ from automata_svc.tuning.runners.simulated import HandClock, Simulated
 from automata_svc.tuning.schedulers import SCHEDULERS
 from automata_svc.tuning.state import JobState, evolve
 from tests.tuning.build import VERSIONS, PlantedCurves, make_plan
+
+# Replaying compares only what this version wrote.
+OURS = {**VERSIONS, "automata": __version__}
 
 ALL = sorted(SCHEDULERS)
 
@@ -93,7 +97,7 @@ def run_audited(
 ) -> Audited:
     clock = HandClock()
     engine = Audited(plan, clock)
-    engine.handle(DriverStart(VERSIONS, "sha", slots, "simulated"), SubsetBuilt(None, False, 0.0))
+    engine.handle(DriverStart(OURS, "sha", slots, "simulated"), SubsetBuilt(None, False, 0.0))
     simulator = Simulator(curves or PlantedCurves(), clock)
     if mishap is not None:
         simulator.mishap = mishap
@@ -287,7 +291,7 @@ def test_a_coarse_reporter_that_steps_over_a_rung_fills_none(name):
     plan = make_plan(scheduler=name, trials=3, shares=(0.02, 0.1), keep=(2, 1))
     clock = HandClock()
     engine = Audited(plan, clock)
-    engine.handle(DriverStart(VERSIONS, "sha", 1, "simulated"), SubsetBuilt(None, False, 0.0))
+    engine.handle(DriverStart(OURS, "sha", 1, "simulated"), SubsetBuilt(None, False, 0.0))
     (order,) = engine.take_orders(1)
     simulator = Simulator(PlantedCurves(), clock)
     simulator._start(order)
