@@ -298,7 +298,11 @@ class Decider:
                 reason = state.closed.reason if state.closed is not None else "never started"
                 yield ev.TrialEnded(trial.number, "CANCELLED", reason, time)
         if not chosen.trials:
-            yield from self._fail(state, "no trial has a usable value", time)
+            valued = any(len(ranking) and ranking.best() is not None for ranking in state.rungs)
+            reason = "no trial has a usable value"
+            if valued:
+                reason = "nobody is left to confirm: all that went on failed or were stopped"
+            yield from self._fail(state, reason, time)
         elif self.plan.confirm:
             yield ev.ConfirmStarted(chosen.trials, chosen.rung, chosen.reason, chosen.ahead, time)
         else:

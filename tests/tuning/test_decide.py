@@ -597,6 +597,16 @@ def test_when_every_finalist_fails_the_job_fails_and_says_so():
     assert "no finalist came through its confirmation" in state.move.reason
 
 
+def test_when_all_that_went_on_are_lost_the_job_says_that_nobody_is_left():
+    def mishap(order: SegmentOrder, boundary: int) -> SegmentFailed | None:
+        if order.segment == 0:
+            return None
+        return SegmentFailed(order.trial, order.segment, "error", "ValueError: no", False)
+
+    state = run_audited(make_plan(trials=9), mishap=mishap).state
+    assert state.state == "FAILED" and "nobody is left to confirm" in state.move.reason
+
+
 def test_a_better_trial_at_a_lower_rung_is_named_and_not_chosen():
     class Sagging(PlantedCurves):
         """The promoted ones get worse on their way up; one that waits below looks better."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automata_svc import __version__
@@ -186,8 +186,16 @@ def test_the_price_never_exceeds_its_limit(plan, slots):
     assert state.price <= plan.price_limit + 2 * costing.SLACK
 
 
+# A segment is lost after the search was closed, and the rest cannot pay its retry.
+NO_RETRY_IS_PAID = make_plan(
+    scheduler="asha", trials=5, shares=(0.1, 0.19, 0.2), reduction_factor=2.0, seed=3,
+    price_limit=1.545, trial_retries=1, max_failed_trials=99,
+)  # fmt: skip
+
+
 @settings(max_examples=50)
 @given(plan=plans(), slots=st.integers(1, 4), rate=st.floats(0, 0.6), salt=st.integers(0, 99))
+@example(plan=NO_RETRY_IS_PAID, slots=4, rate=0.5, salt=75)
 def test_whatever_is_lost_on_the_way_the_invariants_hold(plan, slots, rate, salt):
     rng = np.random.default_rng(salt)
 
@@ -199,6 +207,7 @@ def test_whatever_is_lost_on_the_way_the_invariants_hold(plan, slots, rate, salt
         return SegmentFailed(order.trial, order.segment, "worker lost", "it died", True)
 
     engine = run_audited(plan, slots=slots, mishap=mishap)
+    assert engine.state.price <= plan.price_limit + 2 * costing.SLACK
     in_a_row: Counter[int] = Counter()
     for _, _, kind, text in engine.log.rows:
         event = ev.decode(kind, text)
