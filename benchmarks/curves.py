@@ -114,7 +114,8 @@ def record_search(bench: Bench, number: int) -> Arrays:
     found, blobs = _record(
         bench, number, "search", table, 0, marks, StrategyOrder("adaptive_random"), first
     )
-    found["checkpoint"] = np.frombuffer(blobs[max(blobs, key=_boundary_of)], dtype=np.uint8)
+    last = max(blobs, key=_boundary_of, default=None)  # None: diverged before the first mark
+    found["checkpoint"] = np.frombuffer(b"" if last is None else blobs[last], dtype=np.uint8)
     return found
 
 
@@ -150,7 +151,8 @@ def _record(
     checkpoint: bytes | None = None,
 ) -> tuple[Arrays, _Blobs]:
     """Trains from `start` through the marks; then looks at each checkpoint on all rows."""
-    blobs, reports = _Blobs(), []
+    blobs = _Blobs()
+    reports: list[Report] = []
     if checkpoint is not None:
         blobs["start"] = checkpoint
 
@@ -175,16 +177,9 @@ def _record(
     for report in list(reports):
         if report.trip is not None:
             break  # the rest stays NaN: a diverged trial has no values
-        line = _line(report, table, marks)
-        looked: list[Report] = []
-        run_segment(
-            order("test", report.boundary, report.boundary, report.checkpoint, {}),
-            bench.module,
-            bench.data,
-            blobs,
-            lambda r, looked=looked: looked.append(r) or "continue",  # type: ignore[func-returns-value]
-        )
-        lines.append({**line, **{f"{k}": v for k, v in (looked[0].values or {}).items()}})
+        look = order("test", report.boundary, report.boundary, report.checkpoint, {})
+        run_segment(look, bench.module, bench.data, blobs, keep)
+        lines.append({**_line(report, table, marks), **(reports[-1].values or {})})
     found = _columns(lines, len(marks))
     found["seconds"] = np.array(seconds)
     return found, blobs
@@ -294,7 +289,7 @@ def _column(share: float, at: int) -> int:
 def _save(file: Path, arrays: Arrays) -> None:
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     with part.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(file)

@@ -110,12 +110,14 @@ def _find(data_dirs: Iterable[Path], own: Sequence[Path]) -> tuple[Path | None, 
 
 
 def _pools(shared: Path | None, own: Sequence[Path]) -> Iterable[tuple[Pool, bool]]:
-    for name in (*DEVELOPMENT, *RETRAINED) if shared else ():
-        yield shared_pool(shared, name), name in DEVELOPMENT
+    if shared is not None:
+        for name in (*DEVELOPMENT, *RETRAINED):
+            yield shared_pool(shared, name), name in DEVELOPMENT
     for file in own:
         yield own_pool(file), file.stem in OWN_DEVELOPMENT
-    for name in HARD if shared else ():
-        yield shared_pool(shared, name), False
+    if shared is not None:
+        for name in HARD:
+            yield shared_pool(shared, name), False
 
 
 def _score(pool: Pool, chosen_on: bool, count: int) -> Scored:
@@ -238,14 +240,20 @@ def _print_goals(scored: Sequence[Scored]) -> None:
 
 
 def _print_expected(scored: Sequence[Scored]) -> None:
-    """What jobs/recipes.py says of each recipe, rounded up: every dataset counts the same."""
+    """What jobs/recipes.py says of each recipe, rounded up: every dataset counts the same.
+
+    Over all pools but the shared ones that recipes were chosen on, where a dataset has others.
+    """
     datasets: dict[str, list[Scored]] = {}
     for one in scored:
         if one.pool.name not in HARD:
             datasets.setdefault(one.dataset, []).append(one)
     if not datasets:
         return
-    pools = [[p for p in group if not p.chosen_on] or group for group in datasets.values()]
+    pools = [
+        [one for one in group if one.pool.name not in DEVELOPMENT] or group
+        for group in datasets.values()
+    ]
     names = ", ".join(one.pool.name for group in pools for one in group)
     print(f"\n## Expected, over {names}\n\n| recipe | mean regret | misses |\n|---|---|---|")
     for recipe in RECIPES:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 GOALS = ((1.0, 1.5, 10.0), (1.5, 2.5, 5.0))  # from price, to price, at most so many % miss
-COLOURS = ("#1b6ca8", "#d1603d", "#4c9f70")
+COLOURS = ("#1b6ca8", "#d1603d", "#8e6bbf", "#2f8f6b", "#b08a1e", "#7a7a7a")  # in turn
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def draw(panels: Mapping[str, Sequence[Series]], file: Path) -> None:
         for low, high, most in GOALS:
             axis.fill_between([low, high], 0, most, color="#cfe8cf", zorder=0, lw=0)
             axis.plot([low, high], [most, most], color="#3c8c3c", lw=1.2, zorder=1)
-        for series, colour in zip(pools, COLOURS, strict=False):
-            _line(axis, series, colour)
+        for number, series in enumerate(pools):
+            _line(axis, series, COLOURS[number % len(COLOURS)])
         _names(axis, max(pools, key=lambda series: sum(p.misses for p in series.others)))
         axis.set_title(title, fontsize=11)
         axis.set_xscale("log")
@@ -58,9 +58,9 @@ def draw(panels: Mapping[str, Sequence[Series]], file: Path) -> None:
         axis.set_xlabel("price (full trainings, evaluation included)")
         axis.grid(alpha=0.25, lw=0.6)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8, loc="upper right")
+        axis.legend(frameon=False, fontsize=7, loc="upper right")
     axes[0][0].set_ylabel("jobs that lose more than .5 points, %")
-    axes[0][0].set_ylim(-1, None)
+    axes[0][0].set_ylim(-1, 100)
     figure.suptitle(
         "27 trials: what a price buys (dots: recipes with 90 % intervals; crosses: other searches; "
         "green: the goals)",

@@ -21,6 +21,7 @@ RETRAINED = ("letter_seed2",)  # the same configurations, another training seed
 HARD = ("trec6_seed0",)
 
 _COLUMNS = ("val_acc", "val_loss", "test_acc")
+_SIZES = ("n_train", "n_val", "n_test", "epochs")
 
 
 def shared_pool(folder: Path, name: str) -> Pool:
@@ -29,12 +30,12 @@ def shared_pool(folder: Path, name: str) -> Pool:
         share = z["share"].astype(np.float64)
         columns = {key: z[key][:, :, 0].astype(np.float64) for key in _COLUMNS}
         ends = {key: z[f"decay_{key}"][:, -1, 0].astype(np.float64) for key in columns}
-        sizes = {key: int(z[key]) for key in ("n_train", "n_val", "n_test", "epochs")}
+        n_train, n_val, n_test, epochs = (int(z[key]) for key in _SIZES)
     for key, values in columns.items():
         values[:, -1] = ends[key]
         values[:, -2] = (values[:, -3] + ends[key]) / 2  # .9: half way through the finish
-    # A shared recording's test values are raw weights; all of them were taken.
-    return Pool(name, share, *columns.values(), **sizes, seeds="96 or 80 configurations, 1 seed")
+    accuracy, loss, test = columns.values()
+    return Pool(name, share, accuracy, loss, test, n_train, n_val, n_test, epochs)
 
 
 def own_pool(file: Path) -> Pool:
@@ -43,10 +44,10 @@ def own_pool(file: Path) -> Pool:
     Shares are where the asked ones landed: below one pass, several were the same checkpoint.
     """
     with np.load(file) as z:
-        sizes = {key: int(z[key]) for key in ("n_train", "n_val", "n_test", "epochs")}
+        n_train, n_val, n_test, epochs = (int(z[key]) for key in _SIZES)
         rows = z["rows"]
         seen = np.isfinite(rows).any(axis=0)
-        share = np.nanmax(rows[:, seen], axis=0) / (sizes["epochs"] * sizes["n_train"])
+        share = np.nanmax(rows[:, seen], axis=0) / (epochs * n_train)
         accuracy, loss, test = (
             z[key][:, seen] for key in ("val_accuracy", "val_loss", "test_accuracy")
         )
@@ -54,10 +55,8 @@ def own_pool(file: Path) -> Pool:
     last = len(share) - len(CONFIRMED) - 1
     for values in (accuracy, loss, test):
         values[~finished, last + 1 :] = values[~finished, last : last + 1]
-    return Pool(
-        f"own {file.stem}", share, accuracy, loss, test, **sizes,
-        seeds="our template", finished=finished,
-    )  # fmt: skip
+    name = f"own {file.stem}"
+    return Pool(name, share, accuracy, loss, test, n_train, n_val, n_test, epochs, finished)
 
 
 def lcbench_pools(folder: Path, configurations: int = 81) -> Iterator[Pool]:

@@ -62,7 +62,6 @@ class Pool:
     n_val: int
     n_test: int
     epochs: int
-    seeds: str = ""  # where it comes from, in words
     finished: NDArray[np.bool_] | None = None  # [m] really trained to 1; None: all
 
     def __len__(self) -> int:

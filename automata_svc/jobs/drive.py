@@ -160,7 +160,7 @@ def drive(
 
 
 def _leave_paused(engine: Engine, reason: str) -> None:
-    """Puts on record why nobody drives the job now; a log that takes nothing more stays as it is."""
+    """Puts on record why nobody drives the job now, where the log still takes it."""
     if not engine.finished:
         with contextlib.suppress(AutomataError):
             engine.handle(Asked("pause", reason))

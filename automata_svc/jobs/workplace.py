@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -81,6 +84,22 @@ class Material:
         return built.arrays, (built.key, built.hit, built.seconds, built.forward_rows, built.note)
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Puts a Ctrl-C off to the end of the block; only the main thread ever gets one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
+
+
 class Workplace(Protocol):
     """Made at the start of a drive, closed at its end."""
 
@@ -107,7 +126,9 @@ class InProcessWorkplace:
         return self._material.artefact()[1]
 
     def run(self, engine: Engine, poll: Poll) -> None:
-        from automata_svc.trials.data import TrialData, device_for
+        with interrupts_held():  # torch ends the process where Ctrl-C meets its loading
+            from automata_svc.trials.data import TrialData, device_for
+            from automata_svc.trials.segment import run_segment  # noqa: F401
         from automata_svc.tuning.runners.inprocess import InProcess
 
         material = self._material

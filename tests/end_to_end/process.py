@@ -14,6 +14,7 @@ from pathlib import Path
 
 from automata_svc.jobs.local import LocalService
 from automata_svc.settings import Settings
+from automata_svc.tuning.state import JobState
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "automata_svc.cli.main")
@@ -70,6 +71,14 @@ class Automata:
 
     def service(self) -> LocalService:
         return LocalService(Settings.from_env(self.env))
+
+    def finish(self, job: str) -> JobState:
+        """Resumes a job in this process, which has torch loaded already."""
+        service = self.service()
+        try:
+            return service.drive(job, None, "inprocess")
+        finally:
+            service.database.close()
 
     def until(self, process: subprocess.Popen[str], is_so: Callable[[LocalService], bool]) -> None:
         """Waits until the service shows something, or the process is over."""

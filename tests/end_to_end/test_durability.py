@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from tests.end_to_end.conftest import at_any_parallelism, what_came_of
-from tests.end_to_end.process import Automata, ended, has_events, kill
+from tests.end_to_end.process import Automata, Said, ended, has_events, kill
 from tests.jobs.build import job_text, trial
 
 pytestmark = pytest.mark.timeout(180)
 
 IN_PROCESS = ("--runner", "inprocess")
-RUNNING = ("RUNNING", "PAUSED")
+# Both are 130 to a shell: Python ends by the signal itself where it met an exec or an import.
+INTERRUPTED = (130, -signal.SIGINT)
 KILLS = int(os.environ.get("AUTOMATA_SOAK_KILLS", "50"))  # of the nightly soak, each with a resume
 
 
@@ -36,36 +37,41 @@ def started(automata: Automata, *arguments: str) -> tuple[subprocess.Popen[str],
     return process, found[0]
 
 
+def is_at_its_end(said: Said) -> bool:
+    """It succeeded, here or in a driver that was killed on its way out."""
+    return said.code == 0 or (said.code == 4 and "already finished: SUCCEEDED" in said.err)
+
+
 def test_a_job_that_is_killed_and_moved_and_killed_again_ends_as_if_nobody_had(automata, whole):
     process, job = started(automata, *IN_PROCESS)
     killed = 0
-    for events in (0, 9, 24, 41):
+    for events in (3, 24, 41):
         automata.until(process, has_events(job, events))
         said = kill(process)
         killed += said.code == -signal.SIGKILL
-        if events == 9:  # state lives in one place, which may be moved
+        if events == 24:  # state lives in one place, which may be moved
             moved = automata.home.parent / "another place"
             automata.home = automata.home.rename(moved)
         process = automata.start("resume", job, *IN_PROCESS)
     said = ended(process)
-    assert killed >= 3
-    assert said.code == 0, said.err
+    assert killed >= 2
+    assert is_at_its_end(said), said.err
     assert what_came_of(automata, job) == whole
 
 
-def test_ctrl_c_keeps_everything_and_says_how_to_go_on(automata, whole):
+@pytest.mark.parametrize("events", [0, 6], ids=["while it loads", "while it trains"])
+def test_ctrl_c_keeps_everything_and_says_how_to_go_on(automata, whole, events):
     process, job = started(automata, *IN_PROCESS)
-    automata.until(process, has_events(job, 6))
+    automata.until(process, has_events(job, events))
     os.killpg(process.pid, signal.SIGINT)
     said = ended(process)
-    assert said.code == 130, said.err
+    assert said.code in INTERRUPTED, said.err
     assert f"automata resume {job}" in said.err
     assert "Traceback" not in said.err
     listed = automata.run("ls", "-o", "json")
     (row,) = json.loads(listed.out)
     assert row["state"] == "PAUSED"
-    said = automata.run("resume", job, *IN_PROCESS)
-    assert said.code == 0, said.err
+    automata.finish(job)
     assert what_came_of(automata, job) == whole
 
 
@@ -126,13 +132,10 @@ def test_a_full_disk_is_said_and_nothing_half_written_stays(automata, small_disk
         assert listed == []  # it was never accepted
         return
     (row,) = listed
-    assert row["state"] in RUNNING
-    again = automata.run("resume", row["job_id" if "job_id" in row else "id"], *IN_PROCESS)
-    assert again.code == 0, again.err
-    service = automata.service()
-    state = service.state(row.get("job_id") or row["id"])
+    assert row["state"] in ("RUNNING", "PAUSED")
+    state = automata.finish(row["id"])
+    assert state.state == "SUCCEEDED"
     assert state.failed == 0  # the disk was no trial's fault
-    service.database.close()
 
 
 def test_a_home_that_cannot_be_written_is_said_before_anything_runs(automata):
@@ -156,7 +159,7 @@ def test_a_job_on_ray_that_is_killed_again_and_again_ends_as_if_nobody_had(autom
         killed += kill(process).code == -signal.SIGKILL
         process = automata.start("resume", job)
     said = ended(process)
-    assert said.code == 0, said.err
+    assert is_at_its_end(said), said.err
     assert killed >= 2
     assert at_any_parallelism(what_came_of(automata, job)) == at_any_parallelism(whole)
 
@@ -168,7 +171,7 @@ def test_ctrl_c_at_a_terminal_ends_ray_too_and_the_job_goes_on_without_it(automa
     automata.until(process, has_events(job, 8))
     os.killpg(process.pid, signal.SIGINT)
     said = ended(process)
-    assert said.code == 130, said.err
+    assert said.code in INTERRUPTED, said.err
     assert f"automata resume {job}" in said.err and "Traceback" not in said.err
     said = automata.run("resume", job, *IN_PROCESS)  # a job may go on under another runner
     assert said.code == 0, said.err
@@ -229,7 +232,7 @@ def test_a_soak_of_kills_at_random_moments(automata, whole, runner):
                 kills += 1
             process = automata.start("resume", job, "--runner", runner)
         said = ended(process)
-        assert said.code == 0, f"seed {seed}: {said.err}"
+        assert is_at_its_end(said), f"seed {seed}: {said.err}"
         found = what_came_of(automata, job)
         assert at_any_parallelism(found) == at_any_parallelism(whole), f"seed {seed}"
         shutil.rmtree(automata.home)

@@ -1,0 +1,37 @@
+"""Where trials run: an interrupt waits for what must not be interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from automata_svc.jobs.workplace import interrupts_held
+
+
+def test_an_interrupt_is_put_off_to_the_end_of_the_block():
+    reached = False
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached = True
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_the_block_raises_is_raised():
+    with pytest.raises(ImportError), interrupts_held():
+        raise ImportError
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_in_another_thread_there_is_nothing_to_put_off():
+    def block() -> None:
+        with interrupts_held():
+            pass
+
+    thread = threading.Thread(target=block)
+    thread.start()
+    thread.join()
