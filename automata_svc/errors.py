@@ -5,8 +5,9 @@ AutomataError            1   something went wrong, said in the user's words
 │   └── UnknownName      2   a name that is in none of our tables; the nearest is named
 ├── NotFound             3   no such job, trial, template, dataset or blob
 ├── Conflict             4   somebody else holds it, or its state does not allow this
+│   └── LeaseLost        4   another driver took the job over
 ├── Damaged              1   stored bytes are not what they were
-└── JobFailed            1   the job ran and did not succeed
+└── Unavailable          5   a store or database takes or gives nothing now; ask again later
 """
 
 from __future__ import annotations
@@ -97,5 +98,7 @@ class Damaged(AutomataError):
     """Stored bytes do not match their digest."""
 
 
-class JobFailed(AutomataError):
-    """The job ran and did not succeed; its log says why."""
+class Unavailable(AutomataError):
+    """A store or database is full, away or not ours to write; what was asked may be asked again."""
+
+    exit_code = 5

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from automata_svc.blobs.store import BlobStore
-from automata_svc.errors import AutomataError, Problem, SpecError, unknown
+from automata_svc.errors import Problem, SpecError, Unavailable, unknown
 
 
 def open_store(url: str) -> BlobStore:
@@ -22,7 +22,7 @@ def open_store(url: str) -> BlobStore:
 
     Raises:
         SpecError: the scheme is in no row of SCHEMES, or the URL lacks what its scheme needs.
-        AutomataError: the folder cannot be made.
+        Unavailable: the folder cannot be made.
     """
     scheme, colon, _ = url.partition(":")
     if not colon or scheme not in SCHEMES:
@@ -48,7 +48,7 @@ def _folder(url: str) -> BlobStore:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise AutomataError(f"cannot make the blob folder {folder}: {reason}") from error
+        raise Unavailable(f"cannot make the blob folder {folder}: {reason}") from error
     return BlobStore(url, LocalStore(folder), settle=lambda key: _to_disk(folder, key))
 
 

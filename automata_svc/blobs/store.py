@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from automata_svc.errors import AutomataError, Damaged, NotFound
+from automata_svc.errors import Damaged, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -52,7 +52,7 @@ class BlobStore:
             Whether it was written: False only where `if_absent` found something.
 
         Raises:
-            AutomataError: no space, no permission, no connection; nothing is left under `key`
+            Unavailable: no space, no permission, no connection; nothing is left under `key`
                 (or what was there before is unchanged).
         """
         import obstore
@@ -159,7 +159,7 @@ class BlobStore:
         except FileNotFoundError as error:
             raise NotFound(f"cannot {attempt}: nothing of that name in {self.url}") from error
         except (BaseError, OSError) as error:
-            raise AutomataError(f"cannot {attempt} in {self.url}: {_reason(error)}") from error
+            raise Unavailable(f"cannot {attempt} in {self.url}: {_reason(error)}") from error
 
 
 def _check(key: str) -> str:

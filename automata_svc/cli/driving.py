@@ -24,8 +24,11 @@ def drive_and_report(
         world.note(f"interrupted; everything is kept. Go on with: automata resume {job}")
         ctx.exit(INTERRUPTED)
     if state.state == PAUSED:
-        world.note(f"paused; everything is kept. Go on with: automata resume {job}")
+        why = f": {state.halted}" if state.halted else ""
+        world.note(f"paused{why}; everything is kept. Go on with: automata resume {job}")
     say_report(world, state, world.service.spec(job), form)
+    if state.halted:
+        ctx.exit(FAILED)
     if state.state in ("FAILED", "CANCELLED"):
         world.error(f"job {job} {state.state.lower()}: {state.move.reason}")
         ctx.exit(FAILED)

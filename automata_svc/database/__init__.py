@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from automata_svc.database.ids import new_job_id
 from automata_svc.database.liveness import is_gone, this_process
-from automata_svc.database.rows import JobHead, StoredCommand, StoredEvent, StoredJob, Unavailable
+from automata_svc.database.rows import JobHead, StoredCommand, StoredEvent, StoredJob
 
 if TYPE_CHECKING:
     from automata_svc.database.store import Database
@@ -16,7 +16,6 @@ __all__ = [
     "StoredCommand",
     "StoredEvent",
     "StoredJob",
-    "Unavailable",
     "is_gone",
     "new_job_id",
     "open_database",

@@ -13,7 +13,7 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from automata_svc.database import schema
 from automata_svc.database.backends import open_engine, sqlite_words
-from automata_svc.database.rows import Unavailable
+from automata_svc.errors import Unavailable
 
 
 class Access:

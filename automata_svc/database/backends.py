@@ -13,8 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from automata_svc.database.rows import Unavailable
-from automata_svc.errors import Problem, SpecError, unknown
+from automata_svc.errors import Problem, SpecError, Unavailable, unknown
 
 # 16 MB of write-ahead log. Measured: a fifth more appends a second than with SQLite's own 1,000.
 CHECKPOINT_PAGES = 4_000

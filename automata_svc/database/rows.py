@@ -5,14 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from automata_svc.errors import AutomataError
-
-
-class Unavailable(AutomataError):
-    """The database cannot be reached, read or written now; what was asked may be asked again."""
-
-    exit_code = 5
-
 
 @dataclass(frozen=True)
 class JobHead:

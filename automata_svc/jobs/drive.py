@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from automata_svc import __version__
-from automata_svc.errors import AutomataError, Conflict, LeaseLost, UnknownName
+from automata_svc.errors import AutomataError, Conflict, LeaseLost, Unavailable, UnknownName
 from automata_svc.jobs.protocol import Watcher
 from automata_svc.jobs.summary import summary_of
 from automata_svc.tuning.engine import Engine
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LEASE_S = 30.0
 RENEW_S = 5.0
+APPEND_PATIENCE_S = 8.0  # guess: longer than a busy moment, well within the lease
 POLL_S = 0.9  # promise: a user command acts within a second
 
 
@@ -50,6 +52,8 @@ class Lease:
             except LeaseLost:
                 self.lost.set()
                 return
+            except Unavailable:
+                continue  # the next renewal may come through; if none does, the lease runs out
 
     def release(self) -> None:
         self.stopped.set()
@@ -73,7 +77,8 @@ class DatabaseLog:
     def append(self, first_seq: int, at: float, events: Sequence[tuple[str, str]]) -> None:
         state = self.state() if self.state is not None else None
         summary = None if state is None or not _worth_a_summary(events) else summary_of(state)
-        first = self.database.append(
+        store = partial(
+            self.database.append,
             self.job,
             self.token,
             events,
@@ -82,10 +87,28 @@ class DatabaseLog:
             summary=None if summary is None else json.dumps(summary),
             commands=() if self.command is None else (self.command,),
         )
+        first = patiently(store, APPEND_PATIENCE_S)
         if first != first_seq:
             raise LeaseLost(
                 f"{self.job}: event {first_seq} was to be written, the log is at {first}"
             )
+
+
+def patiently(store: Callable[[], int], patience_s: float) -> int:
+    """Tries again while the database is away: nothing may be acted on before it is stored.
+
+    Raises:
+        Unavailable: it still is after `patience_s`; the driver must end.
+    """
+    deadline, pause = time.monotonic() + patience_s, 0.1
+    while True:
+        try:
+            return store()
+        except Unavailable:
+            if time.monotonic() + pause > deadline:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 2.0)
 
 
 def _worth_a_summary(events: Sequence[tuple[str, str]]) -> bool:
@@ -146,10 +169,10 @@ def drive(
                 engine.handle(SubsetBuilt(*workplace.build_subset()))
             workplace.run(engine, poll)
         except KeyboardInterrupt:
-            _leave_paused(engine, "interrupted")
+            _leave_paused(engine, "pause", "interrupted")
             raise
         except AutomataError as error:
-            _leave_paused(engine, str(error).splitlines()[0])
+            _leave_paused(engine, "halt", str(error).splitlines()[0])
             raise
         _sweep(service, job, engine)
         return engine.state
@@ -159,11 +182,11 @@ def drive(
         lease.release()
 
 
-def _leave_paused(engine: Engine, reason: str) -> None:
+def _leave_paused(engine: Engine, verb: str, reason: str) -> None:
     """Puts on record why nobody drives the job now, where the log still takes it."""
     if not engine.finished:
         with contextlib.suppress(AutomataError):
-            engine.handle(Asked("pause", reason))
+            engine.handle(Asked(verb, reason))
 
 
 def command_without_driver(service: LocalService, job: str, verb: str, reason: str) -> bool:

@@ -85,7 +85,7 @@ class Decider:
         if trial.open is None or trial.open.number != what.segment:
             return
         if what.reason == given.STORAGE:
-            yield from self.asked(state, given.Asked("pause", what.detail), time)
+            yield from self.asked(state, given.Asked("halt", what.detail), time)
         else:
             yield ev.SegmentLost(
                 what.trial, what.segment, what.reason, what.detail, what.retry, time
@@ -97,7 +97,7 @@ class Decider:
 
     def asked(self, state: JobState, what: given.Asked, time: float) -> Iterator[ev.Event]:
         yield ev.Command(what.verb, what.reason, time)
-        if what.verb == "pause":
+        if what.verb in ("pause", "halt"):
             yield ev.JobState("PAUSED", what.reason or "paused by the user", time)
             return
         reason = what.reason or "stopped by the user"

@@ -45,7 +45,7 @@ class JobState(Event):
 
 @dataclass(frozen=True)
 class Command(Event):
-    """A user asked for something: stop, pause, resume."""
+    """A drive is to end: a user says "stop" or "pause", or the store fails and it is "halt"."""
 
     verb: str
     reason: str = ""

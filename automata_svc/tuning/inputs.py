@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from automata_svc.errors import AutomataError, Damaged, NotFound
+from automata_svc.errors import Damaged, NotFound, Unavailable
 from automata_svc.trials.errors import CheckpointMismatch
 from automata_svc.trials.types import Report, SegmentOrder
 
@@ -63,7 +63,7 @@ class SlotsSet(Input):
 
 @dataclass(frozen=True)
 class Asked(Input):
-    """A user command: "stop" ends the job; "pause" leaves it to be resumed."""
+    """Ends a drive: "stop" the job too; "pause" and "halt" (nobody asked) leave it resumable."""
 
     verb: str
     reason: str = ""
@@ -78,7 +78,7 @@ class Ticked(Input):
 
 def template_failed(order: SegmentOrder, error: BaseException) -> SegmentFailed:
     """A template's exception: its own traceback, and no retry, since it would raise again."""
-    if type(error) is AutomataError:  # what a store says that is full or away: no trial's fault
+    if isinstance(error, Unavailable):  # the store is full or away: no trial's fault
         return SegmentFailed(order.trial, order.segment, STORAGE, str(error), retry=True)
     reason = "checkpoint" if isinstance(error, CheckpointMismatch | Damaged | NotFound) else "error"
     detail = "".join(traceback.format_exception(error)).strip()

@@ -142,10 +142,12 @@ class JobState:
     ready: list[tuple[int, int, int, str]] = field(default_factory=list)  # heap: order, trial, …
     settled: list[int] = field(default_factory=list)  # rung → trials that ended on their way to it
     failed: int = 0
+    best_first: float | None = None  # the best objective at the first rung
     since_improved: int = 0  # trials valued at the first rung since its best improved
     goal_reached: int | None = None  # trial
     closed: ev.SearchClosed | None = None
     stop: ev.Command | None = None
+    halted: str = ""  # why the job was paused, where no user asked for it
     confirm: ev.ConfirmStarted | None = None
     result: ev.ConfirmResult | None = None
     test_values: Mapping[str, float] | None = None
@@ -241,6 +243,7 @@ def _job_state(state: JobState, event: ev.JobState, at: float) -> None:
 def _command(state: JobState, event: ev.Command, at: float) -> None:
     if event.verb == "stop":
         state.stop = event
+    state.halted = event.reason if event.verb == "halt" else ""
 
 
 def _slots_changed(state: JobState, event: ev.SlotsChanged, at: float) -> None:
@@ -320,8 +323,6 @@ def _value_at_rung(state: JobState, trial: Trial, event: ev.Passes) -> None:
     if not event.valued or trial.rung >= len(rungs) or event.boundary != rungs[trial.rung].boundary:
         return
     rung, value = trial.rung, Value(trial.number, event.metric, event.loss)
-    previous = state.rungs[rung].best()
-    before = None if previous is None else state.rungs[rung].values[previous].metric
     trial.values[rung] = value
     trial.rung = rung + 1
     state.rungs[rung].add(value)
@@ -329,7 +330,8 @@ def _value_at_rung(state: JobState, trial: Trial, event: ev.Passes) -> None:
     if event.metric is None:
         return
     if rung == 0:
-        improved = before is None or state.better(event.metric, before)
+        improved = state.best_first is None or state.better(event.metric, state.best_first)
+        state.best_first = event.metric if improved else state.best_first
         state.since_improved = 0 if improved else state.since_improved + 1
     goal = state.plan.goal
     if goal is not None and state.goal_reached is None and not state.better(goal, event.metric):

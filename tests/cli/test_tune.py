@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from automata_svc.errors import Conflict, JobFailed
+from automata_svc.errors import Conflict, Damaged
 from tests.cli.conftest import Run
 from tests.cli.fake import JOB, FakeService
 from tests.results.build import OneIsNaN
@@ -94,7 +94,7 @@ def test_a_job_that_fails_ends_with_one_and_its_report(
 
 
 @pytest.mark.parametrize(
-    ("error", "code"), [(Conflict("somebody has it"), 4), (JobFailed("it did not work"), 1)]
+    ("error", "code"), [(Conflict("somebody has it"), 4), (Damaged("it did not work"), 1)]
 )
 def test_an_error_is_one_message_and_its_exit_code(
     run: Run, job_file: str, service: FakeService, error: Exception, code: int

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from automata_svc.database import Unavailable, open_database
-from automata_svc.errors import SpecError
+from automata_svc.database import open_database
+from automata_svc.errors import SpecError, Unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,7 +81,8 @@ def test_a_folder_that_is_a_file_says_so(tmp_path: Path) -> None:
 # Root may write anywhere, so what runs as root gives that up first.
 UNPRIVILEGED = """
 import os, sys
-from automata_svc.database import Unavailable, open_database
+from automata_svc.database import open_database
+from automata_svc.errors import Unavailable
 open_database(sys.argv[2]).close()  # loads what an unprivileged user may not be able to read
 if os.getuid() == 0:
     os.setgid(65534)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from automata_svc.errors import AutomataError
+from automata_svc.errors import AutomataError, Unavailable
 from automata_svc.jobs.replay import divergences
 from automata_svc.trials.types import Report, SegmentOrder
 from automata_svc.tuning import costing
@@ -423,8 +423,8 @@ def test_a_store_that_takes_nothing_pauses_the_job_and_fails_nobody():
     job = Step(plan, slots=2)
     (first, second) = job.engine.take_orders()
     said = "no space left; free some"
-    job.engine.handle(template_failed(first, AutomataError(said)))
-    assert job.state.state == "PAUSED" and job.state.move.reason == said
+    job.engine.handle(template_failed(first, Unavailable(said)))
+    assert job.state.state == "PAUSED" and job.state.move.reason == said == job.state.halted
     assert job.engine.take_orders() == []
     job.start()
     job.to_the_end()

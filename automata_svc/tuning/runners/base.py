@@ -10,7 +10,7 @@ from automata_svc.tuning.engine import Engine
 class Runner(Protocol):
     """Carries an engine's orders out until the engine is finished.
 
-    Duties, which tests/contracts/test_runner.py holds each row of RUNNERS to: it starts what
+    Duties, which tests/contracts/test_runner.py holds each of them to: it starts what
     `take_orders` hands out and nothing else; every report of a worker goes through `engine.report`
     and
     its worker gets the answer; a segment that dies reaches the engine as SegmentFailed; after
