@@ -93,7 +93,7 @@ class ClassTrainable(tune.Trainable):
         return {}  # Tune asks for one at the end; nobody reads it
 
     def load_checkpoint(self, checkpoint: dict) -> None:
-        raise NotImplementedError("nothing here is resumed")
+        """Nothing here is resumed."""
 
     def step(self) -> dict:
         return {"val_accuracy": self.training.epoch(), "done": self.iteration + 1 >= EPOCHS}
