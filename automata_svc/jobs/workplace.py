@@ -56,7 +56,11 @@ class Material:
     def program(self) -> TemplateProgram:
         template = self.template
         return TemplateProgram(
-            template["text"], template["sha256"], template["path"], self.service.settings.store_url
+            template["text"],
+            template["sha256"],
+            template["path"],
+            self.service.settings.store_url,
+            str(self.service.settings.home / "logs" / self.plan.job),
         )
 
     def artefact(self) -> tuple[Arrays, Prepared]:

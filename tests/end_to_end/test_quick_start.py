@@ -45,7 +45,10 @@ def test_bring_your_own_template_and_data(automata: Automata) -> None:
     rows = [f"{i % 3 + (i * 37 % 50) / 100},{i % 7},{'abc'[i % 3]}" for i in range(240)]
     (automata.folder / "mine.csv").write_text("a,b,label\n" + "\n".join(rows) + "\n")
     mine = automata.folder / "mine.py"
-    mine.write_text(mine.read_text().replace("nn.ReLU()", "nn.Tanh()"))
+    text = mine.read_text().replace("nn.ReLU()", "nn.Tanh()")
+    mine.write_text(
+        text.replace("    optimizer = make_", '    print("mine at work")\n    optimizer = make_')
+    )
     (automata.folder / "job.yaml").write_text(
         job_text(
             trial=trial(template="./mine.py", dataset={"path": "./mine.csv", "target": "label"},
@@ -54,7 +57,12 @@ def test_bring_your_own_template_and_data(automata: Automata) -> None:
     )  # fmt: skip
     said = automata.run("tune", "job.yaml", "--runner", "inprocess", "-o", "json")
     assert said.code == 0, said.err
-    assert json.loads(said.out)["best"]["confirmed"]["test"]["test_accuracy"] > 0.8
+    found = json.loads(said.out)
+    assert found["best"]["confirmed"]["test"]["test_accuracy"] > 0.8
+    # What it prints is kept with its trial, and in nobody's way.
+    assert "mine at work" not in said.out + said.err and "rung 1" in said.err
+    prints = automata.home / "logs" / found["job_id"] / f"trial-{found['best']['trial']}.txt"
+    assert prints.read_text().startswith("mine at work\n")
 
 
 def test_mistakes_come_back_at_once_with_exit_code_2_and_store_nothing(

@@ -224,7 +224,11 @@ def templated(ray_is_up: None, tmp_path_factory: pytest.TempPathFactory) -> tupl
     sha = hashlib.sha256(TEMPLATE.encode()).hexdigest()
     on_ray, here = (
         TemplateProgram(
-            TEMPLATE, sha, "leaves_traces.py", (tmp_path_factory.mktemp(name) / "blobs").as_uri()
+            TEMPLATE,
+            sha,
+            "leaves_traces.py",
+            (tmp_path_factory.mktemp(name) / "blobs").as_uri(),
+            str(tmp_path_factory.mktemp(f"{name}-prints")),
         )
         for name in ("ray", "here")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,13 +34,16 @@ class TemplateProgram:
     sha256: str  # of the text; checked in the worker
     origin: str  # the path that tracebacks name
     store_url: str  # where checkpoints go
+    prints: str  # folder for what it prints, one file a trial
 
     def __call__(
         self, order: SegmentOrder, data: TrialData, send: Callable[[Report], Reply]
     ) -> None:
+        from automata_svc.trials.output import printed_to
         from automata_svc.trials.segment import run_segment
 
-        run_segment(order, _module(self), data, _store(self.store_url), send)
+        with printed_to(Path(self.prints) / f"trial-{order.trial}.txt", send) as outside:
+            run_segment(order, _module(self), data, _store(self.store_url), outside)
 
 
 @lru_cache(maxsize=1)
