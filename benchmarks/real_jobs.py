@@ -1,6 +1,6 @@
 """Real jobs beside their replay: does a recorded curve say what a job through Ray really delivers?
 
-    python -m benchmarks.real_jobs [--pools letter_pool1,connect4_pool0] [--jobs 3] [--price 2.5]
+    python -m benchmarks.real_jobs [--pools letter_pool1,…] [--jobs 3] [--price 2.5]
 
 Each job's 27 start points are configurations of a recorded pool, so that the same job can be
 replayed and
@@ -97,7 +97,7 @@ def compare(service: LocalService, name: str, pool: Pool, count: int, price: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pools", default="letter_pool1,connect4_pool0")
+    parser.add_argument("--pools", default="letter_pool1,connect4_pool0,fashion_mnist_pool0")
     parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--price", type=float, default=2.5)
     args = parser.parse_args()
