@@ -27,6 +27,7 @@ def resolved(planned: Planned) -> dict[str, Any]:
 
 
 def plan_view(planned: Planned, store: BlobStore) -> PlanView:
+    """What `plan` prints of a checked job; `store` is asked whether its subset is there already."""
     schedule = planned.schedule
     search = sum(schedule.rung_prices)
     return PlanView(

@@ -36,9 +36,13 @@ class EventLog(Protocol):
         ...
 
 
+# Between two of them a driver does one thing: decide, store, act.
+FAULT_POINTS = ("decided", "appended", "acted")
+
+
 @dataclass(frozen=True)
 class Faults:
-    """Named places where a test may make the driver die; does nothing in production."""
+    """Where a test may make the driver die (FAULT_POINTS); does nothing in production."""
 
     at: Callable[[str], None] = lambda name: None
 
@@ -101,6 +105,7 @@ class Engine:
                         happened.append(stored)
                 if not texts:
                     return
+                self._faults.at("decided")
                 self._log.append(first, now, texts)
             except BaseException:
                 self._broken = True

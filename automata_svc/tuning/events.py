@@ -247,15 +247,6 @@ KINDS: Mapping[str, type[Event]] = MappingProxyType(
 _NAME_OF = {cls: name for name, cls in KINDS.items()}
 
 
-@dataclass(frozen=True)
-class Stored:
-    """An event as the log holds it."""
-
-    seq: int
-    at: float  # unix seconds of the append
-    event: Event
-
-
 def encode(event: Event) -> tuple[str, str]:
     """The kind and the text of an event, as they are stored."""
     body = {**vars(event), "v": VERSION}

@@ -233,8 +233,9 @@ def test_nothing_a_trial_leaves_behind_changes_the_next_one_in_the_same_process(
 
 def test_globals_of_a_template_are_new_in_each_segment():
     code = mlp(top="COUNT = []", before="COUNT.append(1); assert len(COUNT) == 1")
-    run(order(1), code, tabular())
-    run(order(1), code, tabular())
+    for _ in range(2):
+        driver = run(order(1), code, tabular())
+        assert driver.reports[-1].done
 
 
 def test_the_callers_random_state_is_given_back():
@@ -289,4 +290,5 @@ def test_progress_is_the_share_reached_of_where_the_search_ends():
 
 def test_a_template_runs_with_its_own_defaults_said_aloud():
     found = template("tabular_mlp")
-    run(order(1, params=found.defaults), module("tabular_mlp"), tabular())
+    driver = run(order(1, params=found.defaults), module("tabular_mlp"), tabular())
+    assert driver.reports[-1].done and driver.reports[-1].boundary == 1

@@ -107,9 +107,10 @@ def run_simulated(
     curves: Any = None,
     slots: int = 1,
     log: EventLog | None = None,
+    faults: Faults | None = None,
 ) -> Engine:
     """A whole job on curves, in one go."""
     clock = HandClock()
-    engine = start(plan, log if log is not None else MemoryLog(), clock, slots)
+    engine = start(plan, log if log is not None else MemoryLog(), clock, slots, faults)
     Simulated(curves or PlantedCurves(), clock).run(engine)
     return engine

@@ -1,22 +1,25 @@
 """Kill anything, lose nothing: a crash after every append and before every effect, exhaustively.
 
 The driver dies at a named point; another one starts on the same log. Proposals, decisions and
-winner must
-be those of the run that nobody killed.
+winner must be those of the run that nobody killed. A new searcher or scheduler joins by its table.
 """
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from automata_svc.tuning import events as ev
-from automata_svc.tuning.engine import Engine, Faults
+from automata_svc.tuning.engine import FAULT_POINTS, Engine, Faults
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.simulated import HandClock, Simulated
+from automata_svc.tuning.schedulers import SCHEDULERS
+from automata_svc.tuning.searchers import SEARCHERS
 from automata_svc.tuning.state import JobState
 from tests.tuning.build import PlantedCurves, make_plan, run_simulated, start
 
@@ -57,17 +60,59 @@ def outcome(state: JobState) -> dict[str, Any]:
     }
 
 
-def run_with_kills(plan: SearchPlan, log: MemoryLog, slots: int = 1) -> Engine:
+class DiesAt:
+    """Dies when it comes to a named point for the n-th time, once."""
+
+    def __init__(self, point: str, count: int) -> None:
+        self.point, self.left, self.died = point, count, False
+
+    def __call__(self, name: str) -> None:
+        self.left -= name == self.point
+        if self.left == 0 and not self.died:
+            self.died = True
+            raise Killed
+
+
+class DiesOften:
+    """Dies at about one point in twelve, until it has died eight times."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.draw, self.deaths = draw, 0
+
+    def __call__(self, name: str) -> None:
+        if self.deaths < 8 and self.draw.random() < 1 / 12:
+            self.deaths += 1
+            raise Killed
+
+
+def run_with_kills(
+    plan: SearchPlan,
+    log: MemoryLog,
+    slots: int = 1,
+    faults: Callable[[str], None] = lambda name: None,
+) -> Engine:
     """Drives a job to its end, starting a new driver whenever one dies."""
     clock, curves = HandClock(), PlantedCurves()
-    for _ in range(4):
+    for _ in range(10):
         try:
-            engine = start(plan, log, clock, slots)
+            engine = start(plan, log, clock, slots, faults=Faults(faults))
             Simulated(curves, clock).run(engine)
             return engine
         except Killed:
             clock.now += 17.0  # whoever notices takes a while
     raise AssertionError("it keeps dying")
+
+
+def points_of(plan: SearchPlan) -> tuple[int, JobState]:
+    """How often an unharmed run comes to each fault point, and where it ends."""
+    seen = Counter[str]()
+
+    def count(name: str) -> None:
+        seen[name] += 1
+
+    engine = run_simulated(plan, faults=Faults(count))
+    assert set(seen) == set(FAULT_POINTS) and len(set(seen.values())) == 1
+    return seen[FAULT_POINTS[0]], engine.state
 
 
 def appends_of(plan: SearchPlan, slots: int = 1) -> tuple[int, JobState]:
@@ -76,17 +121,32 @@ def appends_of(plan: SearchPlan, slots: int = 1) -> tuple[int, JobState]:
     return log.appends, engine.state
 
 
-@pytest.mark.parametrize("stored", [False, True], ids=["before the append", "after the append"])
-@pytest.mark.parametrize("scheduler", ["successive_halving", "asha", "asha_promote", "fifo"])
-@pytest.mark.parametrize("search", ["random", "tpe"])
-def test_a_crash_at_any_append_changes_nothing_decided(search, scheduler, stored):
-    plan = make_plan(search=search, scheduler=scheduler, trials=7, startup_trials=3)
-    appends, whole = appends_of(plan)
+@pytest.mark.parametrize("point", FAULT_POINTS)
+@pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
+@pytest.mark.parametrize("search", sorted(SEARCHERS))
+def test_a_crash_at_any_point_changes_nothing_decided(search, scheduler, point):
+    plan = make_plan(search=search, scheduler=scheduler, trials=6, startup_trials=3)
+    passed, whole = points_of(plan)
     expected = outcome(whole)
-    assert appends > 20
-    for dies_at in range(1, appends + 1):
-        engine = run_with_kills(plan, DyingLog(dies_at, stored))
-        assert outcome(engine.state) == expected, f"killed at append {dies_at}"
+    assert passed > 20
+    for dies_at in range(1, passed + 1):
+        log, faults = MemoryLog(), DiesAt(point, dies_at)
+        engine = run_with_kills(plan, log, faults=faults)
+        assert faults.died
+        assert outcome(engine.state) == expected, f"killed at {point} {dies_at}"
+
+
+@pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
+@pytest.mark.parametrize("search", sorted(SEARCHERS))
+def test_many_crashes_in_one_job_change_nothing_decided(search, scheduler):
+    plan = make_plan(search=search, scheduler=scheduler, trials=6, startup_trials=3)
+    expected = outcome(points_of(plan)[1])
+    draw = random.Random(f"{search} {scheduler}")
+    for _ in range(5):
+        faults = DiesOften(draw)
+        engine = run_with_kills(plan, MemoryLog(), faults=faults)
+        assert faults.deaths > 1
+        assert outcome(engine.state) == expected
 
 
 @pytest.mark.parametrize("scheduler", ["successive_halving", "fifo"])
@@ -109,33 +169,6 @@ def test_independent_searchers_and_synchronous_rungs_hold_at_any_parallelism(
 def verdicts(decisions: list[list[tuple[Any, ...]]]) -> list[list[tuple[Any, ...]]]:
     """Without the waits: how full a rung was on arrival depends on who was faster."""
     return [[d for d in trial if d[1] not in ("wait", "complete")] for trial in decisions]
-
-
-@pytest.mark.parametrize("point", ["appended", "acted"])
-def test_a_crash_between_the_append_and_what_follows_from_it_changes_nothing(point):
-    plan = make_plan(trials=6)
-    expected = outcome(appends_of(plan)[1])
-
-    def dying(at: int) -> Callable[[str], None]:
-        seen = 0
-
-        def fault(name: str) -> None:
-            nonlocal seen
-            seen += name == point
-            if seen == at:
-                raise Killed
-
-        return fault
-
-    for at in range(1, 30):
-        log, clock, curves = MemoryLog(), HandClock(), PlantedCurves()
-        try:
-            engine = start(plan, log, clock, faults=Faults(dying(at)))
-            Simulated(curves, clock).run(engine)
-        except Killed:
-            engine = start(plan, log, clock)
-            Simulated(curves, clock).run(engine)
-        assert outcome(engine.state) == expected
 
 
 def test_a_report_of_a_segment_that_was_given_up_is_answered_with_stop_and_not_stored():
