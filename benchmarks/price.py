@@ -19,7 +19,8 @@ import numpy as np
 
 from automata_svc.jobs.recipes import RECIPES, TRIALS
 from automata_svc.settings import Settings
-from benchmarks.price_arms import FULL, OTHERS, Arm, recipe_arms, table_of
+from benchmarks import price_floor as floor
+from benchmarks.price_arms import FULL, OTHERS, Arm, planned_table, recipe_arms
 from benchmarks.price_picture import Point, Series, draw
 from benchmarks.price_pools import (
     DEVELOPMENT,
@@ -34,7 +35,7 @@ from benchmarks.price_screen import bootstrap, nominal_price
 from benchmarks.replay import (
     MISS,
     Figures,
-    Jobs,
+    Ints,
     Pool,
     draw_jobs,
     full_search,
@@ -50,6 +51,7 @@ DATASETS = {
     "digits": (1_150, 288, 359, 50),
 }
 RECORDED = Path(__file__).with_name("recorded")
+AGAIN = "again"  # beside the recordings: the same configurations, trained a second time
 GOALS = ((1.5, 0.2, 0.10), (2.5, 0.2, 0.05))  # price, mean regret, share of misses
 # How the other arms are called in the picture, in the order of OTHERS; "" is not in it.
 PICTURED = ("full search", "", "2 random", "5 random", "Ray ASHA", "", "asha_promote", "")
@@ -85,6 +87,7 @@ def main() -> None:
     for pool, chosen_on in _pools(shared, own):
         scored.append(_score(pool, chosen_on, asked.jobs))
         _print_pool(scored[-1], draw_jobs(pool, asked.jobs))
+    _print_floor([one.pool for one in scored], own, asked.jobs)
     if shared is not None and not asked.no_lcbench:
         _print_lcbench(shared.parent / "lcbench_surrogate")
     _print_goals(scored)
@@ -122,11 +125,10 @@ def _pools(shared: Path | None, own: Sequence[Path]) -> Iterable[tuple[Pool, boo
 
 def _score(pool: Pool, chosen_on: bool, count: int) -> Scored:
     jobs = draw_jobs(pool, count)
-    arms = (*OTHERS, *recipe_arms())
+    recipes = recipe_arms(pool)
+    arms = (*OTHERS, *recipes)
     figures = {arm.name: _replay(pool, arm, jobs) for arm in arms}
-    intervals = {
-        arm.name: _percent(bootstrap(pool, arm.table, rounds=100)[1]) for arm in recipe_arms()
-    }
+    intervals = {arm.name: _percent(bootstrap(pool, arm.table, rounds=100)[1]) for arm in recipes}
     return Scored(pool, chosen_on, figures, intervals)
 
 
@@ -134,10 +136,9 @@ def _percent(interval: tuple[float, float]) -> tuple[float, float]:
     return 100 * interval[0], 100 * interval[1]
 
 
-def _replay(pool: Pool, arm: Arm, jobs: Jobs) -> Figures:
+def _replay(pool: Pool, arm: Arm, jobs: Ints) -> Figures:
     """The arm on the pool's jobs, against the full search of all 27 of each."""
-    some = slice(arm.jobs)
-    return replay(pool, arm.table, Jobs(jobs.drawn[some], jobs.noise[some]), arm.trials)
+    return replay(pool, arm.table, jobs[: arm.jobs], arm.trials)
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -160,12 +161,12 @@ def price_on(dataset: str, recipe: str) -> float:
     n_train, n_val, n_test, epochs = DATASETS[dataset]
     nothing = np.ones((1, 1))
     pool = Pool(dataset, np.ones(1), nothing, nothing, nothing, n_train, n_val, n_test, epochs)
-    return nominal_price(make_plan(pool, table_of(RECIPES[recipe]), range(TRIALS)))
+    return nominal_price(make_plan(pool, planned_table(pool, RECIPES[recipe]), range(TRIALS)))
 
 
-def _print_pool(scored: Scored, jobs: Jobs) -> None:
+def _print_pool(scored: Scored, jobs: Ints) -> None:
     pool = scored.pool
-    winners, _ = full_search(pool, jobs.drawn)
+    winners, _ = full_search(pool, jobs)
     shares = np.unique(winners, return_counts=True)[1] / len(winners)
     kind = "development: the recipes were chosen on it" if scored.chosen_on else "report"
     print(f"## {pool.name} ({kind})\n")
@@ -196,6 +197,23 @@ def _unfinished(pool: Pool) -> str:
     )
 
 
+def _print_floor(pools: Sequence[Pool], own: Sequence[Path], count: int) -> None:
+    """What a full search loses to its own second training, where a pool was recorded twice."""
+    again = {f"own {file.stem}": file.parent / AGAIN / file.name for file in own}
+    found = {pool.name: pool for pool in pools}
+    lines = []
+    for pool in pools:
+        if pool.name == RETRAINED[0] and DEVELOPMENT[0] in found:
+            second: Pool | None = found[DEVELOPMENT[0]]
+        else:
+            file = again.get(pool.name)
+            second = own_pool(file) if file is not None and file.is_file() else None
+        if second is not None:
+            lines.append(f"- {floor.say(pool.name, pool, second, draw_jobs(pool, count))}")
+    if lines:
+        print("## Floor: the same configurations trained twice\n\n" + "\n".join(lines) + "\n")
+
+
 def _print_lcbench(folder: Path, count: int = 6) -> None:
     """34 other tasks, where the earliest rungs see an untrained model."""
     if not folder.is_dir():
@@ -209,7 +227,7 @@ def _print_lcbench(folder: Path, count: int = 6) -> None:
     )
     print("| | price | mean regret | misses > .5 | > 2 | worst |\n|---|---|---|---|---|---|")
     arms = [arm for arm in OTHERS if arm.name != FULL and arm.trials == TRIALS]
-    for arm in (*arms, *recipe_arms()):
+    for arm in (*arms, *recipe_arms(pools[0])):  # all of one size
         runs = [_replay(pool, arm, draw_jobs(pool, count)) for pool in pools]
         regret = np.concatenate([run.regret for run in runs])
         print(

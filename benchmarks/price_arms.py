@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from automata_svc.jobs.recipes import RECIPES, TRIALS, Recipe
-from benchmarks.replay import Table
+from benchmarks.price_plans import planned, table_for
+from benchmarks.replay import Pool, Table
 
 FULL = "full search"
 
@@ -26,7 +28,7 @@ def table_of(recipe: Recipe) -> Table:
 
 def _in_full(trials: int) -> Table:
     """Everything is confirmed; the one rung only orders them."""
-    return Table((0.02,), (trials,), finalists=trials)
+    return Table((0.02,), (trials,), finalists=trials, average=False)
 
 
 def _rays_asha(eta: float, epochs: int = 50) -> Table:
@@ -37,7 +39,7 @@ def _rays_asha(eta: float, epochs: int = 50) -> Table:
         epoch *= eta
     return Table(
         (*shares, 1.0), (None,) * (len(shares) + 1), scheduler="asha", eta=eta,
-        rank_by=("metric",), eval_every_epochs=1,
+        rank_by=("metric",), average=False, eval_every_epochs=1,
     )  # fmt: skip
 
 
@@ -54,10 +56,30 @@ OTHERS = (
     ),
     Arm(
         "halving 2, 8, 24, 64 % keep 9, 4, 2, 1 by accuracy",
-        Table((0.02, 0.08, 0.24, 0.64), (9, 4, 2, 1), rank_by=("metric",)),
+        Table(
+            (0.02, 0.08, 0.24, 0.64),
+            (9, 4, 2, 1),
+            rank_by=("metric",),
+            average=False,
+        ),
     ),
 )
 
 
-def recipe_arms() -> tuple[Arm, ...]:
-    return tuple(Arm(f"recipe {r.name}", table_of(r)) for r in RECIPES.values())
+# What is asked for to get a recipe; late-start is taken where a first rung must be late.
+DIAL = MappingProxyType(
+    {"one-finalist": 1.5, "two-finalists": 2.5, "three-finalists": 3.7, "four-finalists": 5.0}
+)
+
+
+def recipe_arms(pool: Pool) -> tuple[Arm, ...]:
+    """Each recipe as the planner gives it for its price; as written, where it gives another."""
+    return tuple(Arm(f"recipe {r.name}", planned_table(pool, r)) for r in RECIPES.values())
+
+
+def planned_table(pool: Pool, recipe: Recipe) -> Table:
+    """The recipe with its first rung where the planner moves it on this pool."""
+    schedule = planned(pool, DIAL[recipe.name]) if recipe.name in DIAL else None
+    if schedule is None or schedule.recipe != recipe.name:
+        return table_of(recipe)
+    return table_for(schedule)

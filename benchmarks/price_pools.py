@@ -21,6 +21,7 @@ RETRAINED = ("letter_seed2",)  # the same configurations, another training seed
 HARD = ("trec6_seed0",)
 
 _COLUMNS = ("val_acc", "val_loss", "test_acc")
+_EARLY = ("averaged_accuracy", "averaged_loss", "first_accuracy", "first_loss")
 _SIZES = ("n_train", "n_val", "n_test", "epochs")
 
 
@@ -31,11 +32,15 @@ def shared_pool(folder: Path, name: str) -> Pool:
         columns = {key: z[key][:, :, 0].astype(np.float64) for key in _COLUMNS}
         ends = {key: z[f"decay_{key}"][:, -1, 0].astype(np.float64) for key in columns}
         n_train, n_val, n_test, epochs = (int(z[key]) for key in _SIZES)
+        averages = {
+            f"averaged_{name}": z[key][:, :, 1].astype(np.float64)  # the horizon of ours, .1
+            for name, key in (("accuracy", "val_acc"), ("loss", "val_loss"))
+        }
     for key, values in columns.items():
         values[:, -1] = ends[key]
         values[:, -2] = (values[:, -3] + ends[key]) / 2  # .9: half way through the finish
     accuracy, loss, test = columns.values()
-    return Pool(name, share, accuracy, loss, test, n_train, n_val, n_test, epochs)
+    return Pool(name, share, accuracy, loss, test, n_train, n_val, n_test, epochs, **averages)
 
 
 def own_pool(file: Path) -> Pool:
@@ -51,12 +56,14 @@ def own_pool(file: Path) -> Pool:
         accuracy, loss, test = (
             z[key][:, seen] for key in ("val_accuracy", "val_loss", "test_accuracy")
         )
+        early = {name: z[name][:, seen] if name in z else None for name in _EARLY}
     finished = np.isfinite(accuracy[:, -1])
     last = len(share) - len(CONFIRMED) - 1
     for values in (accuracy, loss, test):
         values[~finished, last + 1 :] = values[~finished, last : last + 1]
     name = f"own {file.stem}"
-    return Pool(name, share, accuracy, loss, test, n_train, n_val, n_test, epochs, finished)
+    sizes = (n_train, n_val, n_test, epochs)
+    return Pool(name, share, accuracy, loss, test, *sizes, finished=finished, **early)
 
 
 def lcbench_pools(folder: Path, configurations: int = 81) -> Iterator[Pool]:

@@ -20,14 +20,12 @@ from benchmarks.replay import (
     Figures,
     Floats,
     Ints,
-    Jobs,
     Pool,
     Table,
     draw_jobs,
     full_search,
     make_plan,
-    noise_scale,
-    noisy,
+    seen,
 )
 
 
@@ -49,26 +47,27 @@ def nominal_price(plan: SearchPlan) -> float:
     return price + min(plan.finalists, count) * confirm_price(plan, start) + test_price(plan)
 
 
-def screen(pool: Pool, table: Table, jobs: Jobs) -> Screened:
+def screen(pool: Pool, table: Table, jobs: Ints) -> Screened:
     """Successive halving on all jobs."""
     plan = make_plan(pool, table, range(TRIALS))
-    alive = np.ones(jobs.drawn.shape, dtype=bool)
+    alive = np.ones(jobs.shape, dtype=bool)
     kept = []
-    for rung in plan.rungs:
-        scale = noise_scale(pool, rung.eval_rows)
-        accuracy, loss = noisy(pool, pool.column(rung.share), jobs.drawn, jobs.noise, scale)
-        alive = _best(accuracy, loss, alive, rung.keep or 1, table.rank_by)
+    for number, rung in enumerate(plan.rungs):
+        some_rows = 0 < rung.eval_rows < pool.n_val
+        accuracy, loss = seen(pool, pool.column(rung.share), jobs, some_rows, plan.average)
+        rank_by = plan.ranks_by(number)
+        alive = _best(accuracy, loss, alive, rung.keep or 1, rank_by)
         kept.append(alive)
-    alive = _best(accuracy, loss, alive, table.finalists, table.rank_by)
+    alive = _best(accuracy, loss, alive, table.finalists, rank_by)
     value, test = pool.best()
-    _, reference = full_search(pool, jobs.drawn)
-    at_end = np.where(alive, value[jobs.drawn], -np.inf)
+    _, reference = full_search(pool, jobs)
+    at_end = np.where(alive, value[jobs], -np.inf)
     delivered = np.argmax(at_end, axis=1)
     rows = np.arange(len(delivered))
     return Screened(
         delivered=delivered,
         kept=tuple(kept),
-        regret=100 * (reference - test[jobs.drawn[rows, delivered]]),
+        regret=100 * (reference - test[jobs[rows, delivered]]),
     )
 
 
@@ -101,8 +100,7 @@ def bootstrap(
     for number in range(rounds):
         again = rng.integers(len(pool), size=len(pool))
         drawn = draw_jobs(pool, jobs, seed=1000 + number)
-        resampled = Jobs(again[drawn.drawn], drawn.noise)
-        figures = Figures(0.0, screen(pool, table, resampled).regret)
+        figures = Figures(0.0, screen(pool, table, again[drawn]).regret)
         means.append(figures.mean)
         misses.append(figures.misses)
     low, high = (5, 95)

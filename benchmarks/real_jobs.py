@@ -75,16 +75,16 @@ def compare(service: LocalService, name: str, pool: Pool, count: int, price: flo
     file = RECORDED / f"{name}.npz"
     dataset = name.rsplit("_pool", 1)[0]
     jobs = draw_jobs(pool, count)
-    winners, reference = full_search(pool, jobs.drawn)
+    winners, reference = full_search(pool, jobs)
     for index in range(count):
-        text = job_file(dataset, points_of(file, jobs.drawn[index]), price)
+        text = job_file(dataset, points_of(file, jobs[index]), price)
         table = table_of(service, text)
         state = service.drive(service.submit(text, "real"), runner="ray")
         if state.result is None:
             raise SystemExit(f"{state.plan.job}: {state.state}, {state.move.reason}")
-        replayed = run_job(pool, table, list(jobs.drawn[index]), jobs.noise[index])
+        replayed = run_job(pool, table, list(jobs[index]))
         real = 100 * state.result.test["test_accuracy"]
-        best = list(jobs.drawn[index]).index(winners[index])
+        best = list(jobs[index]).index(winners[index])
         full = 100 * reference[index]
         print(
             f"| {dataset} {index} | {full:.2f} (trial {best}) | {100 * replayed.test:.2f} (trial "

@@ -6,9 +6,10 @@ job, on the `simulated` runner. What a value is:
 
 - at a rung: the recorded value nearest to where the rung lands, in log share. Nothing is
   interpolated, since the mean of two checkpoints is less noisy than a checkpoint is;
-- at a rung on some of the validation rows: that value with normal noise of the size which such a
-  draw has (ROW_LOSS_SPREAD), drawn anew for each job and trial. A job's trials really share
-  their rows, which helps a ranking: independent noise is the harder case;
+- at a rung on some of the validation rows: as recorded on such a draw, one for all configurations,
+  since a job's trials share their rows. (Noise drawn for each trial on its own made connect4 miss
+  18 % where the shared draw misses 5.) Where no draw was recorded, the value on all rows;
+- a value in the search is that of averaged weights, where those were recorded;
 - in the confirmation, values at .5 to 1 by .1: recorded up to .8, the decayed finish at 1, and at
   .9 (where the finish is half way) as recorded, or the mean of both where it was not;
 - delivered: test accuracy of the finalist and checkpoint that validation picks, as the core does.
@@ -20,14 +21,14 @@ finish, checkpoint and configuration by validation) minus the delivered one, in 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from automata_svc.jobs.recipes import TRIALS
-from automata_svc.jobs.rungs import Asked, land, pass_table, subset_rows
+from automata_svc.jobs.rungs import ask, land, pass_table, subset_rows
 from automata_svc.selection.types import keyed_rng
 from automata_svc.trials.types import SegmentOrder
 from automata_svc.tuning.engine import Engine
@@ -43,10 +44,6 @@ CONFIRMED = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # shares at which a confirmation is 
 LARGEST_BATCH = 256  # of the recorded spaces; the pass table is cut for it
 FRACTION = 0.1  # the subset of a job that says nothing
 SLOTS = 2  # matters to the asynchronous schedulers only
-# Deviation of one row's loss in units of the mean loss, as far as it differs between trials:
-# measured on our letter curves (81 configurations, one draw of 1,000 rows), .06 for an untrained
-# model to .38 at a loss of 1.
-ROW_LOSS_SPREAD = 0.4
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,12 @@ class Pool:
     n_test: int
     epochs: int
     finished: NDArray[np.bool_] | None = None  # [m] really trained to 1; None: all
+    # [m, S] of averaged weights, on all validation rows, and on one draw of 1,000 that all share;
+    # NaN or None: not recorded
+    averaged_accuracy: Floats | None = None
+    averaged_loss: Floats | None = None
+    first_accuracy: Floats | None = None
+    first_loss: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.accuracy)
@@ -91,16 +94,9 @@ class Table:
     scheduler: str = "successive_halving"
     eta: float = 3.0
     rank_by: tuple[str, ...] = ("metric", "loss")
+    average: bool = True  # rungs look at averaged weights
     # Validation is evaluated at every so many epochs beside the rungs; priced, not looked at.
     eval_every_epochs: int | None = None
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """Resamples of a pool. Letters: J jobs."""
-
-    drawn: Ints  # [J, 27] configurations
-    noise: Floats = field(repr=False)  # [J, 27, 2] standard normal, for accuracy and loss
 
 
 @dataclass(frozen=True)
@@ -113,14 +109,14 @@ class Outcome:
     survivors: tuple[tuple[int, ...], ...]  # trials with a value at each rung
 
 
-def draw_jobs(pool: Pool, count: int, seed: int = 0) -> Jobs:
-    """Jobs of 27 out of a pool, in shuffles cut into disjoint jobs, so that all are drawn alike."""
+def draw_jobs(pool: Pool, count: int, seed: int = 0) -> Ints:
+    """[J, 27] configurations of jobs, in shuffles cut into disjoint jobs: all are drawn alike."""
     rng = keyed_rng(seed, "jobs", pool.name)
     drawn: list[Ints] = []
     while len(drawn) < count:
         order = rng.permutation(len(pool))
         drawn.extend(order[i : i + TRIALS] for i in range(0, len(pool) - TRIALS + 1, TRIALS))
-    return Jobs(np.array(drawn[:count]), rng.normal(size=(count, TRIALS, 2)))
+    return np.array(drawn[:count])
 
 
 def full_search(pool: Pool, drawn: Ints) -> tuple[Ints, Floats]:
@@ -130,31 +126,30 @@ def full_search(pool: Pool, drawn: Ints) -> tuple[Ints, Floats]:
     return winner, test[winner]
 
 
-def noise_scale(pool: Pool, eval_rows: int) -> float:
-    """What a draw of so many of the validation rows adds, per unit of one row's deviation."""
-    if not 0 < eval_rows < pool.n_val:
-        return 0.0
-    return float(np.sqrt(1 / eval_rows - 1 / pool.n_val))
+def seen(pool: Pool, column: int, config: Any, some_rows: bool, average: bool) -> tuple[Any, Any]:
+    """(accuracy, loss) that a rung shows of configurations at a recorded share."""
+    found = [pool.accuracy[config, column], pool.loss[config, column]]
+    if average:
+        layers = [(pool.averaged_accuracy, pool.averaged_loss)]
+        if some_rows:
+            layers.append((pool.first_accuracy, pool.first_loss))
+        for layer in layers:  # a later one where it was recorded
+            found = [
+                now if values is None else _where_recorded(values[config, column], now)
+                for values, now in zip(layer, found, strict=True)
+            ]
+    return found[0], found[1]
 
 
-def noisy(pool: Pool, column: int, config: Any, noise: Floats, scale: float) -> tuple[Any, Any]:
-    """(accuracy, loss) at a recorded share, as some of the validation rows would show them."""
-    accuracy, loss = pool.accuracy[config, column], pool.loss[config, column]
-    if scale == 0.0:
-        return accuracy, loss
-    spread = np.sqrt(np.clip(accuracy * (1 - accuracy), 0.0, None))
-    return (
-        accuracy + scale * spread * noise[..., 0],
-        loss + scale * ROW_LOSS_SPREAD * loss * noise[..., 1],
-    )
+def _where_recorded(values: Any, otherwise: Any) -> Any:
+    return np.where(np.isfinite(values) & np.isfinite(otherwise), values, otherwise)
 
 
 class PoolCurves:
     """A job's curves, for the simulated runner."""
 
-    def __init__(self, pool: Pool, noise: Floats) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._noise = noise  # [27, 2]
 
     def values(self, order: SegmentOrder, share: float) -> Mapping[str, Any]:
         config, column = order.params["config"], self._pool.column(share)
@@ -163,8 +158,8 @@ class PoolCurves:
             found["val_loss"] = self._pool.loss[config, column]
             return {**found, "test_accuracy": self._pool.test[config, column]}
         boundary = order.table.boundary_at(round(share * order.table.total_rows))
-        scale = noise_scale(self._pool, order.values_at.get(boundary, 0))
-        accuracy, loss = noisy(self._pool, column, config, self._noise[order.trial], scale)
+        some_rows = 0 < order.values_at.get(boundary, 0) < self._pool.n_val
+        accuracy, loss = seen(self._pool, column, config, some_rows, order.average)
         return {"val_accuracy": float(accuracy), "val_loss": float(loss)}
 
     def loss(self, order: SegmentOrder, share: float) -> float:
@@ -180,7 +175,7 @@ def make_plan(pool: Pool, table: Table, drawn: Sequence[int], seed: int = 0) -> 
     rows = subset_rows(FRACTION, pool.n_train, LARGEST_BATCH)
     passes = pass_table(total, rows, table.shares[0], LARGEST_BATCH)
     eval_rows = (table.first_eval_rows, *([None] * (len(table.shares) - 1)))
-    asked = [Asked(s, k, r) for s, k, r in zip(table.shares, table.keep, eval_rows, strict=True)]
+    asked = ask(table.shares, table.keep, eval_rows, table.rank_by)
     return SearchPlan(
         job=f"replay-{pool.name}",
         seed=seed,
@@ -207,18 +202,19 @@ def make_plan(pool: Pool, table: Table, drawn: Sequence[int], seed: int = 0) -> 
         strategy="adaptive_random",
         fraction=FRACTION,
         finalists=table.finalists,
+        average=table.average,
         checkpoint_every=0.5,  # fewer reports; the price has no checkpoints in it
     )
 
 
-def run_job(pool: Pool, table: Table, drawn: Sequence[int], noise: Floats) -> Outcome:
+def run_job(pool: Pool, table: Table, drawn: Sequence[int]) -> Outcome:
     """One job through the engine, to its end."""
     plan = make_plan(pool, table, drawn)
     clock = HandClock()
     engine = Engine(plan, MemoryLog(), clock)
     versions = {"automata": "replay", "ray": "none", "optuna": "none", "python": "3"}
     engine.handle(DriverStart(versions, "none", SLOTS, "simulated"), SubsetBuilt(None, False, 0.0))
-    Simulated(PoolCurves(pool, noise), clock).run(engine)
+    Simulated(PoolCurves(pool), clock).run(engine)
     state = engine.state
     if state.result is None:
         raise RuntimeError(f"{pool.name}: the job ended {state.state}: {state.move.reason}")
@@ -260,13 +256,10 @@ class Figures:
 MISS = 0.5  # points
 
 
-def replay(pool: Pool, table: Table, jobs: Jobs, trials: int = TRIALS) -> Figures:
+def replay(pool: Pool, table: Table, jobs: Ints, trials: int = TRIALS) -> Figures:
     """A table on all jobs, through the core; fewer `trials`: it looks at each job's first ones."""
-    _, reference = full_search(pool, jobs.drawn)
-    outcomes = [
-        run_job(pool, table, drawn[:trials], noise)
-        for drawn, noise in zip(jobs.drawn, jobs.noise, strict=True)
-    ]
+    _, reference = full_search(pool, jobs)
+    outcomes = [run_job(pool, table, drawn[:trials]) for drawn in jobs]
     delivered = np.array([outcome.test for outcome in outcomes])
     price = float(np.mean([outcome.price for outcome in outcomes]))
     return Figures(price, 100 * (reference - delivered))

@@ -43,6 +43,15 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("automata")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """With AUTOMATA_NO_SKIPS set, a run that left something out has failed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
+    if os.environ.get("AUTOMATA_NO_SKIPS") and skipped and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_unconfigure() -> None:
     # Ray's last workers may still be writing here for some seconds; what they leave is theirs.
     shutil.rmtree(SCRATCH, ignore_errors=True)

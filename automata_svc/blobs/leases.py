@@ -97,6 +97,33 @@ def single_flight(
             pause_s = max(poll_s, min(pause_s * POLL_GROWTH, POLL_MAX_S))
 
 
+@contextmanager
+def held_if_free(
+    store: BlobStore,
+    name: str,
+    *,
+    ttl_s: float = TTL_S,
+    monotonic: Callable[[], float] = time.monotonic,
+    wall: Callable[[], float] = time.time,
+) -> Iterator[Callable[[], bool] | None]:
+    """The lease of `name` for the length of the block, if nobody holds it; waits for nobody.
+
+    Gives None where somebody does (or died holding it, not long ago), else a function that says
+    whether the lease is surely still ours: whoever takes things away asks it before each step.
+    """
+    newest = _newest(store, name)
+    long_dead = newest is not None and wall() - newest.beat_at >= LONG_DEAD * ttl_s
+    is_free = newest is None or newest.released or long_dead
+    began = monotonic()
+    if not is_free or not _take(store, name, newest, wall):
+        yield None
+        return
+    number = 0 if newest is None else newest.number + 1
+    with _held(store, name, number, ttl_s, wall):
+        # Not renewed in the reckoning: what is done under it takes far less than its life.
+        yield lambda: monotonic() - began < ttl_s / 2
+
+
 @dataclass(frozen=True)
 class _Lease:
     number: int  # generation

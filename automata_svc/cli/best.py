@@ -11,7 +11,6 @@ from automata_svc.cli.options import job_argument, output_option
 from automata_svc.cli.world import world_of
 from automata_svc.errors import Conflict
 from automata_svc.results import figures as fig
-from automata_svc.results.result import best, plain
 
 
 @click.command(
@@ -36,13 +35,13 @@ def command(ctx: click.Context, job: str, folder: Path | None, form: str) -> Non
     """Show the best configuration: confirmed, or the best so far."""
     world = world_of(ctx)
     row = world.service.find(job)
-    state = world.service.state(row.id)
-    found = best(state)
+    whole = world.service.result(row.id)
+    found = whole["best"]
     if found is None:
         raise Conflict(f"{row.id} has no trial with a usable value yet: {row.state}, {row.reason}")
     files = [str(path) for path in world.service.save_best(row.id, folder)] if folder else []
     if form != "table":
-        world.say_data(plain({"job_id": row.id, **found, "files": files}), form)
+        world.say_data({"job_id": row.id, **found, "files": files}, form)
         return
     lines = [("trial", str(found["trial"]))]
     lines += [(name, fig.parameter(value)) for name, value in sorted(found["params"].items())]
@@ -50,7 +49,7 @@ def command(ctx: click.Context, job: str, folder: Path | None, form: str) -> Non
     if confirmed is not None:
         values = {**confirmed["val"], **confirmed["test"]}
         lines += [(name, fig.metric(value)) for name, value in values.items()]
-    lines.append((f"{state.plan.metric} in the search", fig.metric(found["search_metric"])))
+    lines.append((f"{whole['metric']} in the search", fig.metric(found["search_metric"])))
     lines.append(("how", found["how"]))
     for line in fig.table(lines, indent=""):
         world.say(line)

@@ -1,13 +1,15 @@
-"""`automata datasets ls|show`: what can be named in a job, and what a file looks like when read."""
+"""`automata datasets ls|show|push`: what a job can name, and what a file looks like when read."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from automata_svc.cli.examples import examples
-from automata_svc.cli.options import output_option
+from automata_svc.cli.options import output_option, where_options
+from automata_svc.cli.pushing import http_of, listed, project_option, push
 from automata_svc.cli.world import world_of
 from automata_svc.results import figures as fig
 
@@ -18,10 +20,11 @@ from automata_svc.results import figures as fig
         ("automata datasets ls", "names, and where they were found"),
         ("automata datasets show letter", "its splits and what is done to it"),
         ("automata datasets show ./mine.csv --target label", "a file of yours"),
+        ("automata datasets push ./mine.csv --target label", "bring it to a server"),
     ),
 )
 def command() -> None:
-    """List datasets, and look at one."""
+    """List datasets, look at one, and push one."""
 
 
 @command.command(
@@ -29,15 +32,29 @@ def command() -> None:
     epilog=examples(
         ("automata datasets ls", "those that a job can name"),
         ("AUTOMATA_DATA_DIRS=~/data automata datasets ls", "with a folder of yours"),
+        ("automata datasets ls --server URL", "a server's, and those that were pushed to it"),
     ),
 )
 @output_option
+@where_options
+@project_option
 @click.pass_context
-def ls(ctx: click.Context, form: str) -> None:
+def ls(ctx: click.Context, form: str, project: str | None) -> None:
     """List the datasets that a job can name."""
     from automata_svc.datasets.sources import list_datasets
 
     world = world_of(ctx)
+    http = http_of(world)
+    if http is not None:
+        items = list(listed(http, "/v1/datasets", project))
+        if form != "table":
+            world.say_data(items, form)
+            return
+        cells = [
+            (one["ref"], "here" if one["is_here"] else "not here", one["about"]) for one in items
+        ]
+        world.say_table(("NAME", "", "ABOUT"), cells)
+        return
     found = list_datasets(world.settings)
     if form != "table":
         world.say_data([asdict(one) for one in found], form)
@@ -51,6 +68,38 @@ def ls(ctx: click.Context, form: str) -> None:
     for one in (one for one in found if one.found is None):
         for line in fig.wrapped(f"{one.name}: {one.get}", world.width, indent="", hanging="  "):
             world.note(line)
+
+
+@command.command(
+    name="push",
+    epilog=examples(
+        ("automata datasets push ./mine.csv --target label", "prints what a job says"),
+        ("automata datasets push ./mine.npz --test ./test.npz", "with a test file"),
+        note="`automata tune` pushes what a job names by path by itself.",
+    ),
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--target", help="csv: the column to predict; jsonl: the label's field.")
+@click.option("--test", type=click.Path(path_type=Path), help="A file with the test rows.")
+@click.option("--val", type=click.Path(path_type=Path), help="A file with the validation rows.")
+@click.option("--name", help="What it is called there. Default: the file's name.")
+@project_option
+@where_options
+@output_option
+@click.pass_context
+def push_command(
+    ctx: click.Context,
+    file: Path,
+    target: str | None,
+    test: Path | None,
+    val: Path | None,
+    name: str | None,
+    project: str | None,
+    form: str,
+) -> None:
+    """Bring a dataset to a server; an interrupted push goes on when it is said again."""
+    world = world_of(ctx)
+    push(world, "dataset", file, name, project, form, target=target, test=test, val=val)
 
 
 @command.command(

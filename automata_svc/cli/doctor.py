@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from automata_svc.cli.examples import examples
-from automata_svc.cli.options import output_option
+from automata_svc.cli.options import output_option, where_options
 from automata_svc.cli.world import World, world_of
 from automata_svc.errors import AutomataError
 
@@ -23,6 +23,7 @@ class Ailing(AutomataError):
     ),
 )
 @click.option("--replay", "job", metavar="JOB", help="Derive this job's decisions again instead.")
+@where_options
 @output_option
 @click.pass_context
 def command(ctx: click.Context, job: str | None, form: str) -> None:

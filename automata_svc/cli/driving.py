@@ -1,4 +1,4 @@
-"""Driving a job to its end with something to look at: what `tune` and `resume` share."""
+"""Taking a job to its end with something to look at: what `tune` and `resume` share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from automata_svc.cli.ending import INTERRUPTED
 from automata_svc.cli.reporting import say_report
 from automata_svc.cli.watching import watching
 from automata_svc.cli.world import World
+from automata_svc.results.result import result
+from automata_svc.tuning.state import JobState
 
 FAILED = 1
 PAUSED = "PAUSED"
@@ -21,14 +23,29 @@ def drive_and_report(
         with watching(world, name, quiet) as watch:
             state = world.service.drive(job, watch, runner)
     except KeyboardInterrupt:
-        world.note(f"interrupted; everything is kept. Go on with: automata resume {job}")
+        _say_left(world, job)
         ctx.exit(INTERRUPTED)
+    say_end(ctx, world, job, state, form)
+
+
+def say_end(ctx: click.Context, world: World, job: str, state: JobState, form: str) -> None:
+    """The report of a job that is over or paused, and its exit code."""
     if state.state == PAUSED:
         why = f": {state.halted}" if state.halted else ""
         world.note(f"paused{why}; everything is kept. Go on with: automata resume {job}")
-    say_report(world, state, world.service.spec(job), form)
+    say_report(world, result(state, world.service.spec(job)), form)
     if state.halted:
         ctx.exit(FAILED)
     if state.state in ("FAILED", "CANCELLED"):
         world.error(f"job {job} {state.state.lower()}: {state.move.reason}")
         ctx.exit(FAILED)
+
+
+def _say_left(world: World, job: str) -> None:
+    if world.service.runs_here:
+        world.note(f"interrupted; everything is kept. Go on with: automata resume {job}")
+    else:
+        world.note(
+            f"looked away; the job goes on at the server. automata watch {job} looks again, "
+            f"automata pause {job} lets it sleep, automata stop {job} ends it"
+        )

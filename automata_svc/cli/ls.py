@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from automata_svc.cli.examples import examples
-from automata_svc.cli.options import output_option
+from automata_svc.cli.options import output_option, where_options
 from automata_svc.cli.world import world_of
 from automata_svc.errors import UnknownName
 from automata_svc.results import figures as fig
@@ -25,6 +25,7 @@ from automata_svc.tuning.state import JOB_MOVES
 )
 @click.option("--state", metavar="STATE", help=f"One of {', '.join(JOB_MOVES)}.")
 @click.option("--project", help="Only this project's.")
+@where_options
 @output_option
 @click.pass_context
 def command(ctx: click.Context, state: str | None, project: str | None, form: str) -> None:
@@ -58,6 +59,9 @@ def command(ctx: click.Context, state: str | None, project: str | None, form: st
         ],
         right=(3, 4, 5),
     )
+    for row in rows:
+        if row.summary.get("waiting"):
+            world.note(f"{row.id} waits: {row.summary['waiting']}")
 
 
 def _best(best: Any) -> str:

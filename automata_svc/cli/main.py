@@ -16,6 +16,7 @@ import click
 from automata_svc import __version__
 from automata_svc.cli.ending import ends_well
 from automata_svc.cli.examples import examples
+from automata_svc.cli.world import world_of
 from automata_svc.errors import unknown
 
 # Section → command → (module with `command`, what the overview says of it). Nothing is imported
@@ -25,15 +26,20 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
         "Run a search": {
             "tune": ("tune", "Run a job file to its end and show the report."),
             "plan": ("plan", "Say what a job would do and cost; start nothing."),
+            "submit": ("submit", "Hand a job file over to be run, and say its id."),
+            "watch": ("watch", "Look on while a job runs; then its report."),
             "resume": ("resume", "Go on with a paused or interrupted job."),
             "pause": ("pause", "Let a running job go to sleep, to be resumed."),
             "stop": ("stop", "End a job for good."),
+            "clone": ("clone", "Submit a job's file again, with changes."),
+            "retry": ("retry", "Try a failed job again."),
         },
         "Look at one": {
             "ls": ("ls", "List jobs, the newest first."),
             "show": ("show", "Show a job's report."),
             "trials": ("trials", "List a job's trials, by rung, then metric."),
             "best": ("best", "Show the best configuration; save its model."),
+            "logs": ("logs", "Show what a job's driver, or a trial, printed."),
             "why": ("why", "Say why a trial was stopped, with its rung's whole table."),
         },
         "Bring your own": {
@@ -42,7 +48,10 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             "subsets": ("subsets", "List stored subsets, and look at one."),
         },
         "This machine": {
+            "serve": ("serve", "Serve jobs to others, and to yourself, over HTTP."),
             "doctor": ("doctor", "Check the installation, or replay a job's decisions."),
+            "db": ("db", "Make, upgrade and check the tables of the database."),
+            "token": ("token", "Make, list and revoke a service's tokens."),
         },
     }
 )
@@ -78,8 +87,11 @@ class Lazy(click.Group):
                 )
 
     def invoke(self, ctx: click.Context) -> Any:
-        with ends_well(ctx):
-            return super().invoke(ctx)
+        try:
+            with ends_well(ctx):
+                return super().invoke(ctx)
+        finally:
+            world_of(ctx).close()
 
 
 @click.group(

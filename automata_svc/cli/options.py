@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from automata_svc.cli.world import world_of
 from automata_svc.errors import SpecError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -41,13 +43,53 @@ def set_option(function: Command) -> Command:
 
 
 def job_argument(function: Command) -> Command:
-    """JOB: an id, the beginning of one, or a name."""
-    return click.argument("job", metavar="JOB")(function)
+    """JOB: an id, the beginning of one, or a name; and where jobs are."""
+    return click.argument("job", metavar="JOB")(where_options(function))
 
 
 def file_argument(function: Command) -> Command:
-    """JOB.yaml, or - for stdin."""
-    return click.argument("file", metavar="JOB.yaml")(function)
+    """JOB.yaml, or - for stdin; and where jobs are."""
+    return click.argument("file", metavar="JOB.yaml")(where_options(function))
+
+
+def where_options(function: Command) -> Command:
+    """--server, --token-file, --local: where jobs are."""
+
+    def keep(field: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+        def callback(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+            if value:
+                world = world_of(ctx)
+                world.where = replace(world.where, **{field: value})
+
+        return callback
+
+    options = (
+        click.option(
+            "--server",
+            metavar="URL",
+            expose_value=False,
+            callback=keep("server"),
+            help="Jobs are at this server. Default: AUTOMATA_SERVER, or one that is live in "
+            "AUTOMATA_HOME, else on this machine.",
+        ),
+        click.option(
+            "--token-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            expose_value=False,
+            callback=keep("token_file"),
+            help="Its token. Default: AUTOMATA_TOKEN, or the home's own for its own server.",
+        ),
+        click.option(
+            "--local",
+            is_flag=True,
+            expose_value=False,
+            callback=keep("local"),
+            help="Jobs are on this machine, whatever server there is.",
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def runner_option(function: Command) -> Command:

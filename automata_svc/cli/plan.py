@@ -76,7 +76,7 @@ def _dataset(shape: Mapping[str, Any], width: int) -> list[str]:
         if key in shape
     )
     line = f"{shape.get('name', '')}: {rows} rows, {shape.get('n_classes')} classes"
-    lines = fig.wrapped(line, width)
+    lines = fig.wrapped(line, width) if shape.get("n_classes") else []  # none: trained elsewhere
     for note in shape.get("notes", ()):
         lines += fig.wrapped(note, width, indent="  ", hanging="  ")
     return lines
@@ -102,6 +102,8 @@ def _rungs(view: PlanView) -> list[str]:
 
 def _span(steps: Sequence[int]) -> str:
     low, high = min(steps), max(steps)
+    if high == 0:  # trained elsewhere: not known here
+        return "–"
     return fig.count(low) if low == high else f"{fig.count(low)}–{fig.count(high)}"
 
 

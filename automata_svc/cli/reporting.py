@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from automata_svc.cli.world import World
-from automata_svc.results.result import result
 from automata_svc.results.text import report
-from automata_svc.tuning.state import JobState
 
 
-def say_report(world: World, state: JobState, spec: Mapping[str, Any], form: str) -> None:
-    """The report on stdout: sections, JSON or YAML."""
-    found = result(state, spec)
+def say_report(world: World, found: Mapping[str, Any], form: str) -> None:
+    """A job's result on stdout: as sections, JSON or YAML."""
     if form == "table":
-        world.say_sections(report(found, str(world.settings.home), world.width))
+        world.say_sections(report(found, world.service.place, world.width))
     else:
         world.say_data(found, form)

@@ -28,8 +28,8 @@ def command(ctx: click.Context, job: str, as_spec: bool, form: str) -> None:
     """Show a job's report: what was found, at what price, and why trials were stopped."""
     world = world_of(ctx)
     found = world.service.find(job)
-    spec = world.service.spec(found.id)
     if as_spec:
+        spec = world.service.spec(found.id)
         world.say_data(dict(spec), "yaml" if form == "table" else form)
     else:
-        say_report(world, world.service.state(found.id), spec, form)
+        say_report(world, world.service.result(found.id), form)

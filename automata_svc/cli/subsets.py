@@ -7,7 +7,8 @@ from dataclasses import asdict
 import click
 
 from automata_svc.cli.examples import examples
-from automata_svc.cli.options import output_option
+from automata_svc.cli.options import output_option, where_options
+from automata_svc.cli.pushing import http_of, listed, project_option
 from automata_svc.cli.world import world_of
 from automata_svc.results import figures as fig
 
@@ -28,38 +29,50 @@ def command() -> None:
     epilog=examples(
         ("automata subsets ls", "the newest first"),
         ("automata subsets ls -o json", "whole keys, requests and libraries"),
+        ("automata subsets ls --server URL", "those that your jobs there can read"),
     ),
 )
 @output_option
+@where_options
+@project_option
 @click.pass_context
-def ls(ctx: click.Context, form: str) -> None:
+def ls(ctx: click.Context, form: str, project: str | None) -> None:
     """List stored subsets, the newest first. A job that needs one again pays nothing for it."""
     from automata_svc.blobs import open_store
     from automata_svc.selection.artefacts import list_artefacts
 
     world = world_of(ctx)
-    found = list_artefacts(open_store(world.settings.store_url))
+    http = http_of(world)
+    if http is not None:
+        place = http.url
+        items = list(listed(http, "/v1/subsets", project))
+        data = items
+    else:
+        place = world.settings.store_url
+        found = list_artefacts(open_store(place))
+        data = [asdict(one) for one in found]
+        items = [{**one, **one["request"]} for one in data]
     if form != "table":
-        world.say_data([asdict(one) for one in found], form)
+        world.say_data(data, form)
         return
-    if not found:
-        world.note(f"no stored subsets in {world.settings.store_url}; strategy milo stores some")
+    if not items:
+        world.note(f"no stored subsets in {place}; strategy milo stores some")
         return
     world.say_table(
         ("KEY", "STRATEGY", "DATASET", "ROWS", "ENCODER", "SEED", "BYTES", "TOOK", "MADE"),
         [
             (
-                one.key[:12],
-                one.request.strategy,
-                one.dataset,
-                f"{fig.count(one.request.size)} of {fig.count(one.n)}",
-                one.request.encoder or "–",
-                str(one.request.seed),
-                fig.count(one.bytes),
-                fig.seconds(one.seconds),
-                one.created,
+                one["key"][:12],
+                one["strategy"],
+                one["dataset"],
+                f"{fig.count(one['size'])} of {fig.count(one['n'])}",
+                one["encoder"] or "–",
+                str(one["seed"]),
+                fig.count(one["bytes"]),
+                fig.seconds(one["seconds"]),
+                one["created"],
             )
-            for one in found
+            for one in items
         ],
         right=(3, 6),
     )

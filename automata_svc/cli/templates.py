@@ -1,15 +1,18 @@
-"""`automata templates ls|cp|check`: training programs to read, run and make yours."""
+"""`automata templates ls|cp|check|push`: training programs to read, run and make yours."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from automata_svc.cli.examples import examples
-from automata_svc.cli.options import output_option
-from automata_svc.cli.world import world_of
+from automata_svc.cli.options import output_option, where_options
+from automata_svc.cli.pushing import http_of, listed, project_option, push
+from automata_svc.cli.world import World, world_of
 from automata_svc.errors import Conflict, NotFound
 from automata_svc.results import figures as fig
 from automata_svc.trials.templates import (
@@ -26,10 +29,11 @@ from automata_svc.trials.templates import (
         ("automata templates ls", "what there is"),
         ("automata templates cp tabular_mlp ./mine.py", "make one yours"),
         ("automata templates check ./mine.py", "all mistakes, or what it declares"),
+        ("automata templates push ./mine.py", "bring one to a server"),
     ),
 )
 def command() -> None:
-    """List, copy and check training programs."""
+    """List, copy, check and push training programs."""
 
 
 @command.command(
@@ -37,25 +41,45 @@ def command() -> None:
     epilog=examples(
         ("automata templates ls", "names, what they train, their parameters"),
         ("automata templates ls -o json", "with types and defaults"),
+        ("automata templates ls --server URL", "a server's, and those that were pushed to it"),
     ),
 )
 @output_option
+@where_options
+@project_option
 @click.pass_context
-def ls(ctx: click.Context, form: str) -> None:
+def ls(ctx: click.Context, form: str, project: str | None) -> None:
     """List templates: those of AUTOMATA_TEMPLATE_DIRS first, then those that come along."""
     world = world_of(ctx)
+    http = http_of(world)
+    if http is not None:
+        items = list(listed(http, "/v1/templates", project))
+        if form != "table":
+            world.say_data(items, form)
+        else:
+            _say(world, [(one["ref"], one["summary"], one["params"]) for one in items])
+        return
     found = list_templates(world.settings)
     if form != "table":
         world.say_data([_as_data(template) for template in found], form)
     else:
-        longest = max((len(template.name) for template in found), default=0)
-        for template in found:
-            world.say(f"{template.name.ljust(longest)}  {template.summary}")
-            names = ", ".join(param.name for param in template.params)
-            for line in fig.wrapped(names, world.width, indent=" " * (longest + 2)):
-                world.say(line)
+        _say(world, [(one.name, one.summary, _as_data(one)["params"]) for one in found])
     for broken in broken_templates(world.settings):
         world.note(f"not usable: {broken.error}")
+
+
+def _say(world: World, rows: Sequence[tuple[str, str, Any]]) -> None:
+    """Name, what it trains, its parameters; a name with a digest has a line of its own."""
+    longest = max((len(name) for name, _, _ in rows if "@" not in name), default=0)
+    for name, summary, params in rows:
+        if len(name) > longest:
+            world.say(name)
+            world.say(f"{' ' * longest}  {summary}")
+        else:
+            world.say(f"{name.ljust(longest)}  {summary}")
+        names = ", ".join(param["name"] for param in params)
+        for line in fig.wrapped(names, world.width, indent=" " * (longest + 2)):
+            world.say(line)
 
 
 @command.command(
@@ -112,7 +136,30 @@ def check(ctx: click.Context, file: str, form: str) -> None:
         world.say("OWN_SCHEDULE: its learning rate is left alone at the finish")
 
 
-def _as_data(template: Template) -> dict[str, object]:
+@command.command(
+    name="push",
+    epilog=examples(
+        ("automata templates push ./mine.py", "to the server that jobs are at; prints its name"),
+        ("automata templates push ./mine.py --name wide", "under another name"),
+        note="`automata tune` pushes what a job names by path by itself.",
+    ),
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.py")
+@click.option("--name", help="What it is called there. Default: the file's name.")
+@project_option
+@where_options
+@output_option
+@click.pass_context
+def push_command(
+    ctx: click.Context, file: Path, name: str | None, project: str | None, form: str
+) -> None:
+    """Bring a template to a server. Its code is checked there, and run by jobs that name it."""
+    world = world_of(ctx)
+    find_template(f"./{file}" if not file.is_absolute() else str(file), world.settings)
+    push(world, "template", file, name, project, form)
+
+
+def _as_data(template: Template) -> dict[str, Any]:
     return {
         "name": template.name,
         "path": template.path,

@@ -12,7 +12,6 @@ from automata_svc.cli.examples import examples
 from automata_svc.cli.options import job_argument, output_option
 from automata_svc.cli.world import world_of
 from automata_svc.results import figures as fig
-from automata_svc.results.result import by_rung, plain, trial_row
 
 
 @click.command(
@@ -32,16 +31,16 @@ def command(ctx: click.Context, job: str, top: int | None, form: str) -> None:
     """List a job's trials, by rung, then metric."""
     world = world_of(ctx)
     found = world.service.find(job)
-    state = world.service.state(found.id)
-    rows = by_rung([trial_row(state, trial) for trial in state.trials], state.plan.mode)[:top]
+    rows = world.service.trials(found.id, top)
     if form != "table":
-        world.say_data(plain(rows), form)
+        world.say_data(rows, form)
         return
     if not rows:
         world.note(f"{found.id} has no trials yet ({found.state})")
         return
+    metric = world.service.spec(found.id)["spec"]["objective"]["metric"]
     names = sorted({name for row in rows for name in row["params"]})
-    head = ["TRIAL", "STATE", "RUNG", "SHARE", state.plan.metric, "LOSS", "PRICE", *names, "REASON"]
+    head = ["TRIAL", "STATE", "RUNG", "SHARE", metric, "LOSS", "PRICE", *names, "REASON"]
     lines = [
         [
             str(row["number"]),

@@ -24,6 +24,7 @@ from automata_svc.cli.world import world_of
         ("automata tune job.yaml --set budget.price=1.5", "the same for less"),
         ("automata tune job.yaml -o json > result.json", "the report as stable JSON"),
         ("automata tune job.yaml --runner inprocess", "one trial at a time, without Ray"),
+        ("automata tune job.yaml --server URL", "there; Ctrl-C looks away and leaves it running"),
         note="Ctrl-C keeps everything; `automata resume JOB` goes on. Exit code 1: the job failed.",
     ),
 )

@@ -11,7 +11,6 @@ from automata_svc.cli.options import job_argument, output_option
 from automata_svc.cli.world import world_of
 from automata_svc.results.result import plain
 from automata_svc.results.text import explain
-from automata_svc.results.why import why
 
 
 @click.command(
@@ -34,7 +33,7 @@ def command(ctx: click.Context, job: str, trial: int, short: bool, form: str) ->
     """
     world = world_of(ctx)
     found = world.service.find(job)
-    answer = why(world.service.state(found.id), trial)
+    answer = world.service.why(found.id, trial)
     if form == "table":
         world.say_sections(explain(answer, world.width, whole=not short))
     else:

@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from automata_svc.jobs.connecting import Where
 from automata_svc.results.figures import ASCII
 from automata_svc.settings import Settings
 
@@ -20,18 +21,13 @@ if TYPE_CHECKING:
     from automata_svc.results.text import Section
 
 
-def _connect() -> Service:
-    from automata_svc import connect
-
-    return connect()
-
-
 @dataclass
 class World:
     """One per call of `automata`; tests hand in their own."""
 
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    connect: Callable[[], Service] = _connect
+    connect: Callable[[], Service] | None = None  # None: as `where` says
+    where: Where = Where()
 
     @cached_property
     def settings(self) -> Settings:
@@ -39,8 +35,18 @@ class World:
 
     @cached_property
     def service(self) -> Service:
-        """The one door to jobs."""
-        return self.connect()
+        """The one door to jobs, here or at a server."""
+        if self.connect is not None:
+            return self.connect()
+        from automata_svc.cli.progress import Bars
+        from automata_svc.jobs.connecting import connect
+
+        return connect(self.where, self.settings, self.env, self.note, Bars(self))
+
+    def close(self) -> None:
+        """Lets go of a server's connection, if there is one."""
+        if "service" in self.__dict__ and self.connect is None:
+            self.service.close()
 
     @property
     def width(self) -> int:

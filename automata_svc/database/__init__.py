@@ -1,4 +1,7 @@
-"""Rows: jobs and their leases, the event log, user commands. SQLAlchemy loads only when opened."""
+"""Rows: jobs and their leases, the event log, its projections, and what a service keeps beside.
+
+SQLAlchemy loads only when a database is opened.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,35 @@ from typing import TYPE_CHECKING
 
 from automata_svc.database.ids import new_job_id
 from automata_svc.database.liveness import is_gone, this_process
-from automata_svc.database.rows import JobHead, StoredCommand, StoredEvent, StoredJob
+from automata_svc.database.rows import (
+    OVER,
+    ArtefactUse,
+    BundleRow,
+    DeliveryRow,
+    JobHead,
+    StoredCommand,
+    StoredEvent,
+    StoredJob,
+    TokenRow,
+    TrialRow,
+    UploadRow,
+)
 
 if TYPE_CHECKING:
     from automata_svc.database.store import Database
 
 __all__ = [
+    "OVER",
+    "ArtefactUse",
+    "BundleRow",
+    "DeliveryRow",
     "JobHead",
     "StoredCommand",
     "StoredEvent",
     "StoredJob",
+    "TokenRow",
+    "TrialRow",
+    "UploadRow",
     "is_gone",
     "new_job_id",
     "open_database",
@@ -24,10 +46,14 @@ __all__ = [
 
 
 def open_database(url: str, busy_timeout_s: float = 10.0) -> Database:
-    """The database at an SQLAlchemy URL, its tables made where there are none.
+    """The database at an SQLAlchemy URL.
+
+    One of SQLite is made where there is none, and brought up to date; one of PostgreSQL must have
+    been (`automata db upgrade`).
 
     Args:
-        url: "sqlite:////folder/automata.db"; the folder is made.
+        url: "sqlite:////folder/automata.db"; the folder is made. Or
+            "postgresql+psycopg://user:password@host:5432/name".
         busy_timeout_s: how long a write waits for another process's.
 
     Raises:

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy import ColumnElement, Connection, literal_column, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import ClauseElement
 
 from automata_svc.database import schema
-from automata_svc.database.backends import open_engine, sqlite_words
-from automata_svc.errors import Unavailable
+from automata_svc.database.backends import open_engine
+from automata_svc.database.failures import engine_errors
+from automata_svc.database.upgrade import require_version
+
+PING_AFTER_S = 1.0  # a connection that was not used for so long may have been cut
 
 
 class Access:
     """An engine whose tables are there and of our version, and the two kinds of transaction."""
 
-    def __init__(self, url: str, busy_timeout_s: float) -> None:
+    def __init__(self, url: str, busy_timeout_s: float = 10.0) -> None:
         self._engine, self._backend = open_engine(url, busy_timeout_s)
+        self._name = self._backend.named(self._engine.url)
+        self._reader = self._engine.execution_options(**self._backend.reading)
         # unix seconds on the database's clock, as SQL
         self._now: ColumnElement[float] = literal_column(
             self._backend.now, schema.jobs.c.updated_at.type
         )
+        self._write_lock = threading.Lock() if self._backend.one_writer else None
         self._append_lock = threading.Lock()
         # Kept open: to take one from the pool costs more than the write itself.
         self._append_connection: Connection | None = None
+        self._appended_at = 0.0
         try:
-            self._make_tables()
+            with self._engine_errors():
+                require_version(self._engine, self._backend)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         with self._append_lock:
-            if self._append_connection is not None:
-                self._append_connection.close()
-                self._append_connection = None
+            self._drop_append_connection()
             self._engine.dispose()
 
     def __enter__(self) -> Self:
@@ -47,15 +54,24 @@ class Access:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def ping(self) -> None:
+        """Asks the database for something trivial.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        with self._read() as connection:
+            connection.execute(select(1))
+
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         """Each statement sees what is committed when it runs; waits for no writer."""
-        with self._engine_errors(), self._engine.connect() as connection:
+        with self._engine_errors(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """One transaction that has the write lock from its first statement."""
+        """One transaction; on SQLite it has the write lock from its first statement."""
         with (
             self._engine_errors(),
             self._engine.connect() as connection,
@@ -67,39 +83,43 @@ class Access:
     def _appending(self) -> Iterator[Connection]:
         """As `_writing`, on the connection that is kept for it; one thread at a time."""
         with self._append_lock, self._engine_errors():
-            if self._append_connection is None or self._append_connection.closed:
-                self._append_connection = self._engine.connect()
-            with self._write(self._append_connection):
-                yield self._append_connection
+            connection = self._kept()
+            try:
+                with self._write(connection):
+                    yield connection
+            except BaseException:
+                self._drop_append_connection()
+                raise
+            self._appended_at = time.monotonic()
+
+    def _kept(self) -> Connection:
+        if self._append_connection is not None:
+            if time.monotonic() - self._appended_at < PING_AFTER_S:
+                return self._append_connection
+            self._drop_append_connection()  # back to the pool, which looks whether it is alive
+        self._append_connection = self._engine.connect()
+        return self._append_connection
+
+    def _drop_append_connection(self) -> None:
+        if self._append_connection is not None:
+            with suppress(DBAPIError):
+                self._append_connection.close()
+            self._append_connection = None
 
     @contextmanager
     def _write(self, connection: Connection) -> Iterator[None]:
         connection.execution_options(write=True)
-        with connection.begin():
+        with self._write_lock or nullcontext(), connection.begin():
             yield
 
-    @contextmanager
-    def _engine_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (DataError, IntegrityError, ProgrammingError):
-            raise  # our own mistake: trying again would not help
-        except DBAPIError as error:
-            said = sqlite_words(error)
-            raise Unavailable(f"the database {self._engine.url.database}: {said}") from error
+    def _engine_errors(self) -> AbstractContextManager[None]:
+        return engine_errors(self._backend, self._name)
 
-    def _make_tables(self) -> None:
-        with self._writing() as connection:
-            schema.metadata.create_all(connection)
-            found = connection.execute(select(func.max(schema.schema.c.version))).scalar()
-            if found is None:
-                connection.execute(insert(schema.schema).values(version=schema.VERSION))
-            elif found > schema.VERSION:
-                raise Unavailable(
-                    f"the database {self._engine.url.database} was made by a newer automata_svc "
-                    f"(schema {found}; this one knows {schema.VERSION}). Upgrade, or name another "
-                    "one in AUTOMATA_DATABASE_URL"
-                )
+    def _clock(self, connection: Connection) -> float:
+        return float(connection.execute(select(self._now)).scalar_one())
+
+    def _prepared(self, statement: ClauseElement) -> Prepared:
+        return Prepared(statement, self._engine.dialect)
 
 
 class Prepared:

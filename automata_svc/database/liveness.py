@@ -16,7 +16,11 @@ from pathlib import Path
 
 def this_process() -> str:
     """The owner string of this process: "host:pid:start"."""
-    pid = os.getpid()
+    return process(os.getpid())
+
+
+def process(pid: int) -> str:
+    """The same of another process of this machine; without a start where there is none."""
     return f"{socket.gethostname()}:{pid}:{_started(pid)}"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automata_svc.datasets.frame import check_frame, fit_columns
+from automata_svc.datasets.kept import Kept
 from automata_svc.datasets.labels import check_classes, number_classes
 from automata_svc.datasets.raw import Found, Raw
 from automata_svc.datasets.source import Source
@@ -23,6 +24,7 @@ from automata_svc.datasets.types import Dataset, Shape, Split
 from automata_svc.errors import Damaged, Problem, SpecError
 from automata_svc.settings import Settings
 
+_SHAPES: Kept[Shape] = Kept(64)  # a service plans many jobs on few sets
 LOADER_VERSION = 1  # raise it when the same files give other numbers: digests are keyed by it
 
 
@@ -75,12 +77,14 @@ def _open_test(found: Found, rows: Mapping[str, NDArray[np.int64]], fit: Fit, di
 def describe(spec: object, settings: Settings) -> Shape:
     """What a template and a plan need to know; the same shape and digest as loading gives.
 
-    Reads and checks the files, but transforms no row.
+    Reads and checks the files, but transforms no row; files that did not change are not read again.
 
     Raises:
         As `load_dataset`.
     """
-    return _prepare(find(Source.of(spec), settings)).shape
+    found = find(Source.of(spec), settings)
+    key = (found.name, found.files, found.rule)
+    return _SHAPES.get(key, found.files, lambda: _prepare(found).shape)
 
 
 @dataclass(frozen=True)

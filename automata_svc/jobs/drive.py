@@ -5,114 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from automata_svc import __version__
 from automata_svc.errors import AutomataError, Conflict, LeaseLost, Unavailable, UnknownName
+from automata_svc.jobs.joblog import DatabaseLog, patiently
+from automata_svc.jobs.lease import Lease, held
 from automata_svc.jobs.protocol import Watcher
-from automata_svc.jobs.summary import summary_of
 from automata_svc.tuning.engine import Engine
-from automata_svc.tuning.inputs import Asked, DriverStart, SubsetBuilt, Ticked
+from automata_svc.tuning.inputs import Asked, DriverStart, SlotsSet, SubsetBuilt, Ticked
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.state import JOB_ENDS, JobState
 
 if TYPE_CHECKING:
+    from automata_svc.database import StoredJob
     from automata_svc.database.store import Database
     from automata_svc.jobs.local import LocalService
+    from automata_svc.jobs.workplace import Workplace
 
-LEASE_S = 30.0
-RENEW_S = 5.0
-APPEND_PATIENCE_S = 8.0  # guess: longer than a busy moment, well within the lease
 POLL_S = 0.9  # promise: a user command acts within a second
 
-
-@dataclass
-class Lease:
-    """The right to write a job's log, renewed by a thread while the driver lives."""
-
-    database: Database
-    job: str
-    token: int
-    lost: threading.Event
-    stopped: threading.Event
-
-    def start(self) -> None:
-        threading.Thread(target=self._renew, name="automata-lease", daemon=True).start()
-
-    def _renew(self) -> None:
-        while not self.stopped.wait(RENEW_S):
-            try:
-                self.database.renew(self.job, self.token, LEASE_S)
-            except LeaseLost:
-                self.lost.set()
-                return
-            except Unavailable:
-                continue  # the next renewal may come through; if none does, the lease runs out
-
-    def release(self) -> None:
-        self.stopped.set()
-        if not self.lost.is_set():
-            self.database.release(self.job, self.token)
-
-
-@dataclass
-class DatabaseLog:
-    """An engine's EventLog over the database, fenced by the lease's token."""
-
-    database: Database
-    job: str
-    token: int
-    state: Callable[[], JobState] | None = None  # for the projection written with the events
-    command: int | None = None  # the user command that the next events carry out
-
-    def load(self) -> Iterable[tuple[int, float, str, str]]:
-        return ((s.seq, s.at, s.kind, s.body) for s in self.database.events(self.job))
-
-    def append(self, first_seq: int, at: float, events: Sequence[tuple[str, str]]) -> None:
-        state = self.state() if self.state is not None else None
-        summary = None if state is None or not _worth_a_summary(events) else summary_of(state)
-        store = partial(
-            self.database.append,
-            self.job,
-            self.token,
-            events,
-            at,
-            state=None if state is None else state.state,
-            summary=None if summary is None else json.dumps(summary),
-            commands=() if self.command is None else (self.command,),
-        )
-        first = patiently(store, APPEND_PATIENCE_S)
-        if first != first_seq:
-            raise LeaseLost(
-                f"{self.job}: event {first_seq} was to be written, the log is at {first}"
-            )
-
-
-def patiently(store: Callable[[], int], patience_s: float) -> int:
-    """Tries again while the database is away: nothing may be acted on before it is stored.
-
-    Raises:
-        Unavailable: it still is after `patience_s`; the driver must end.
-    """
-    deadline, pause = time.monotonic() + patience_s, 0.1
-    while True:
-        try:
-            return store()
-        except Unavailable:
-            if time.monotonic() + pause > deadline:
-                raise
-        time.sleep(pause)
-        pause = min(2 * pause, 2.0)
-
-
-def _worth_a_summary(events: Sequence[tuple[str, str]]) -> bool:
-    return any(kind != "passes" and kind != "tick" for kind, _ in events)
+Open = Callable[["LocalService", SearchPlan, "StoredJob"], "Workplace"]
 
 
 def versions() -> dict[str, str]:
@@ -123,6 +39,77 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "none"
     return found
+
+
+class Session:
+    """One drive of a job under a lease: its engine, its log, and where its trials run.
+
+    Made at the start, closed at the end; between the two, `start` and `run` once each.
+    """
+
+    def __init__(
+        self,
+        service: LocalService,
+        record: StoredJob,
+        lease: Lease,
+        open_workplace: Open,
+        watch: Watcher | None = None,
+    ) -> None:
+        self._service = service
+        self._record = record
+        plan = SearchPlan.from_json(json.loads(record.plan))
+        # Ray starts while datasets load and the log is read.
+        self._workplace = open_workplace(service, plan, record)
+        try:
+            self.log = DatabaseLog(service.database, record.id, lease.token)
+            self.engine = Engine(
+                plan,
+                self.log,
+                time.time,
+                on_events=watch,
+                drop_blobs=lambda keys: _drop(service, keys),
+            )
+            self.log.state = lambda: self.engine.state
+            self.poll = Poll(lease, self.engine, self.log)
+        except BaseException:
+            self._workplace.close()
+            raise
+
+    def start(self, runner: str) -> None:
+        """Says on the log that this driver has taken over, and readies the subset."""
+        engine, room = self.engine, self._workplace.slots
+        granted = self.poll.granted(room)
+        sha256 = json.loads(self._record.template)["sha256"]
+        engine.handle(DriverStart(versions(), sha256, granted, runner))
+        _sweep(self._service, self._record.id, engine)
+        if engine.state.subset is None:
+            engine.handle(SubsetBuilt(*self._workplace.build_subset()))
+
+    def run(self, also: Callable[[], None] = lambda: None) -> None:
+        """Until the engine orders nothing more; then nothing of it runs on.
+
+        Args:
+            also: called after each look at lease, slots and commands.
+        """
+
+        def poll() -> None:
+            self.poll()
+            also()
+
+        self._workplace.run(self.engine, poll)
+
+    def sweep(self) -> None:
+        _sweep(self._service, self._record.id, self.engine)
+
+    def ask(self, verb: str, reason: str) -> None:
+        """Puts on record why nobody drives the job now, where the log still takes it."""
+        state = self.engine.state
+        if not self.engine.broken and not state.is_over:
+            with contextlib.suppress(AutomataError):
+                self.engine.handle(Asked(verb, reason))
+
+    def close(self) -> None:
+        self._workplace.close()
 
 
 def drive(
@@ -144,57 +131,36 @@ def drive(
     record = database.get_job(job)
     if record.state in JOB_ENDS:
         raise Conflict(f"{job} is already finished: {record.state}")
-    lease = _lease(database, job)
-    plan = SearchPlan.from_json(json.loads(record.plan))
-    workplace = None
-    try:
+    with held(database, job) as lease:
         _forget_old_pauses(database, job, lease.token)
-        # Ray starts while datasets load and the log is read.
-        workplace = WORKPLACES[runner](service, plan, record)
-        log = DatabaseLog(database, job, lease.token)
-        engine = Engine(
-            plan,
-            log,
-            time.time,
-            on_events=watch,
-            drop_blobs=lambda keys: _drop(service, keys),
-        )
-        log.state = lambda: engine.state
-        poll = Poll(lease, engine, log)
+        session = Session(service, record, lease, WORKPLACES[runner], watch)
         try:
-            sha256 = json.loads(record.template)["sha256"]
-            engine.handle(DriverStart(versions(), sha256, workplace.slots, runner))
-            _sweep(service, job, engine)
-            if engine.state.subset is None:
-                engine.handle(SubsetBuilt(*workplace.build_subset()))
-            workplace.run(engine, poll)
+            session.start(runner)
+            session.run()
         except KeyboardInterrupt:
-            _leave_paused(engine, "pause", "interrupted")
+            session.ask("pause", "interrupted")
             raise
         except AutomataError as error:
-            _leave_paused(engine, "halt", str(error).splitlines()[0])
+            session.ask("halt", str(error).splitlines()[0])
             raise
-        _sweep(service, job, engine)
-        return engine.state
-    finally:
-        if workplace is not None:
-            workplace.close()
-        lease.release()
+        finally:
+            session.close()
+        session.sweep()
+        return session.engine.state
 
 
-def _leave_paused(engine: Engine, verb: str, reason: str) -> None:
-    """Puts on record why nobody drives the job now, where the log still takes it."""
-    if not engine.finished:
-        with contextlib.suppress(AutomataError):
-            engine.handle(Asked(verb, reason))
+def command_without_driver(
+    service: LocalService, job: str, verb: str, reason: str, command: int | None = None
+) -> bool:
+    """Carries a command out at once if nobody drives the job; False if somebody does.
 
-
-def command_without_driver(service: LocalService, job: str, verb: str, reason: str) -> bool:
-    """Carries a command out at once if nobody drives the job; False if somebody does."""
+    Args:
+        command: the id of the stored one that this carries out.
+    """
     database = service.database
     record = database.get_job(job)
     try:
-        lease = _lease(database, job)
+        lease = Lease.take(database, job)
     except Conflict:
         return False
     try:
@@ -202,6 +168,7 @@ def command_without_driver(service: LocalService, job: str, verb: str, reason: s
         log = DatabaseLog(database, job, lease.token)
         engine = Engine(plan, log, time.time, drop_blobs=lambda keys: _drop(service, keys))
         log.state = lambda: engine.state
+        log.command = command
         engine.handle(Asked(verb, reason))
         _sweep(service, job, engine)
     finally:
@@ -211,17 +178,24 @@ def command_without_driver(service: LocalService, job: str, verb: str, reason: s
 
 def _forget_old_pauses(database: Database, job: str, token: int) -> None:
     """A pause meant the driver before this one; a stop means the job, whoever drives it."""
-    old = [c.id for c in database.waiting_commands(job) if c.verb == "pause"]
+    old = [c.id for c in database.waiting_commands(job) if c.verb in ("pause", "resume")]
     if old:
         database.append(job, token, (), time.time(), commands=old)
 
 
 class Poll:
-    """What a driver looks at about once a second: its lease, user commands, the clock."""
+    """What a driver looks at about once a second: its lease, slots, user commands, the clock."""
 
     def __init__(self, lease: Lease, engine: Engine, log: DatabaseLog) -> None:
         self._lease, self._engine, self._log = lease, engine, log
         self._last = time.monotonic()
+        self._room: int | None = None  # slots where the trials run, for a job that may have all
+        self.drains = False  # the segments that run are the last of this driver
+
+    def granted(self, room: int) -> int:
+        """Slots to begin with, of those where the trials run."""
+        self._room = room
+        return self._wanted() or 0
 
     def __call__(self) -> None:
         if self._lease.lost.is_set():
@@ -233,7 +207,14 @@ class Poll:
         self._last = now
         if self._engine.plan.wall_clock_s is not None:
             self._engine.handle(Ticked(passed))
-        for command in self._log.database.waiting_commands(self._lease.job):
+        slots = self._wanted()
+        if slots is not None:
+            self._engine.handle(SlotsSet(slots))
+        try:
+            commands = self._log.database.waiting_commands(self._lease.job)
+        except Unavailable:
+            return  # looked for again in a second; the lease says how long that may go on
+        for command in commands:
             # Marked as taken in the transaction that stores what it led to.
             self._log.command = command.id
             try:
@@ -242,14 +223,14 @@ class Poll:
             finally:
                 self._log.command = None
 
-
-def _lease(database: Database, job: str) -> Lease:
-    from automata_svc.database import this_process
-
-    token = database.take_lease(job, this_process(), LEASE_S)
-    lease = Lease(database, job, token, threading.Event(), threading.Event())
-    lease.start()
-    return lease
+    def _wanted(self) -> int | None:
+        """Slots that this driver is to use now; None: as many as before."""
+        if self.drains:
+            return 0
+        slots, most = self._lease.slots, self._engine.plan.parallelism
+        if slots is None:
+            return self._room
+        return slots if most is None else min(slots, most)
 
 
 def _drop(service: LocalService, keys: Sequence[str]) -> None:
@@ -263,3 +244,13 @@ def _sweep(service: LocalService, job: str, engine: Engine) -> None:
     for key in service.store.keys(f"checkpoints/{job}"):
         if key not in kept:
             service.store.delete(key)
+
+
+__all__ = [
+    "DatabaseLog",
+    "Session",
+    "command_without_driver",
+    "drive",
+    "patiently",
+    "versions",
+]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automata_svc.errors import Conflict
 from automata_svc.jobs.protocol import JobRow, PlanView, Watcher
 from automata_svc.settings import Settings
-from automata_svc.spec.load import dump_job, parse_job
+from automata_svc.spec.load import parse_job
+from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest, read
+from automata_svc.spec.wire.logs import MAX_LINES
 from automata_svc.tuning.events import decode
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.state import JOB_ENDS, JobState, evolve
@@ -22,6 +26,12 @@ if TYPE_CHECKING:
     from automata_svc.blobs import BlobStore
     from automata_svc.database import JobHead, StoredJob
     from automata_svc.database.store import Database
+    from automata_svc.jobs.bundles import Bundles
+    from automata_svc.jobs.external import External
+    from automata_svc.jobs.following import Decoded
+    from automata_svc.jobs.planner import Planned
+    from automata_svc.results.why import Why
+    from automata_svc.spec.job import TuneJob
 
 LIVE = frozenset({"QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING"})
 
@@ -29,26 +39,69 @@ LIVE = frozenset({"QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING"})
 class LocalService:
     """Implements `jobs.protocol.Service`; opens database and blob store when first needed."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    runs_here = True
+
+    def __init__(
+        self, settings: Settings | None = None, store_patience_s: float | None = None
+    ) -> None:
+        """
+        Args:
+            store_patience_s: how long a store that is away or busy is asked again; None: as long
+                as a job can wait.
+        """
         self.settings = settings or Settings.from_env()
+        self._patience_s = store_patience_s
         self._database: Database | None = None
         self._store: BlobStore | None = None
+        self._external: External | None = None
+        self._opening = threading.RLock()  # several threads may be the first
+
+    @property
+    def place(self) -> str:
+        """Where its jobs are."""
+        return str(self.settings.home)
 
     @property
     def database(self) -> Database:
-        if self._database is None:
-            from automata_svc.database import open_database
+        with self._opening:
+            if self._database is None:
+                from automata_svc.database import open_database
 
-            self._database = open_database(self.settings.database_url)
-        return self._database
+                self._database = open_database(self.settings.database_url)
+            return self._database
 
     @property
     def store(self) -> BlobStore:
         if self._store is None:
-            from automata_svc.blobs import open_store
+            from automata_svc.blobs import PATIENCE_S, open_store
 
-            self._store = open_store(self.settings.store_url)
+            patience_s = PATIENCE_S if self._patience_s is None else self._patience_s
+            self._store = open_store(self.settings.store_url, patience_s)
         return self._store
+
+    @property
+    def bundles(self) -> Bundles:
+        """Templates, datasets and code that were pushed; and the code of this machine's jobs."""
+        from automata_svc.jobs.bundles import Bundles
+
+        return Bundles(self.database, self.store, self.settings)
+
+    @property
+    def external(self) -> External:
+        """What serves clients that train trials elsewhere; keeps their jobs' states."""
+        with self._opening:
+            if self._external is None:
+                from automata_svc.jobs.external import External
+
+                self._external = External(self.database)
+            return self._external
+
+    def close(self) -> None:
+        """Closes the database, if it was opened."""
+        with self._opening:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
 
     # ---- before it runs
     # ---------------------------------------------------------------------------
@@ -59,11 +112,9 @@ class LocalService:
         Raises:
             SpecError: with every mistake.
         """
-        from automata_svc.jobs.planner import make_plan
         from automata_svc.jobs.view import plan_view
 
-        job = parse_job(text, source, overrides)
-        return plan_view(make_plan(job, self.settings, source=source), self.store)
+        return plan_view(self._planned(parse_job(text, source, overrides), source), self.store)
 
     def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
         """Stores a checked job, QUEUED, with its plan and its template's text.
@@ -72,33 +123,30 @@ class LocalService:
             SpecError: with every mistake; nothing is stored then.
         """
         from automata_svc.database import new_job_id
-        from automata_svc.jobs.planner import make_plan
-        from automata_svc.jobs.view import resolved
+        from automata_svc.jobs.bundles import keep_code
+        from automata_svc.jobs.submitting import row_of
 
         job = parse_job(text, source, overrides)
         now = time.time()
         job_id = new_job_id(now)
-        planned = make_plan(job, self.settings, job_id, source=source)
+        planned = keep_code(self.bundles, self._planned(job, source, job_id))
         self.database.create_job(
             job_id=job_id,
-            name=job.metadata.name,
-            project=job.metadata.project,
-            spec=json.dumps(resolved(planned), ensure_ascii=False),
-            plan=json.dumps(planned.plan.to_json(), ensure_ascii=False),
-            template=json.dumps(
-                {
-                    "name": planned.template.name,
-                    "path": planned.template.path,
-                    "sha256": planned.template.sha256,
-                    "text": planned.template.text,
-                    "job": dump_job(job, defaults=False),
-                },
-                ensure_ascii=False,
-            ),
             created_at=now,
-            summary=json.dumps({"reason": "submitted", "trials": planned.plan.trials}),
+            driver="external" if planned.plan.is_external else "cli",
+            **row_of(job, planned, planned.template.path),
         )
         return job_id
+
+    def _planned(self, job: TuneJob, source: str, job_id: str = "job_plan") -> Planned:
+        from automata_svc.jobs.planner import make_plan
+
+        bundles = self.bundles.of(job.metadata.project)
+        planned = make_plan(job, self.settings, job_id, source, bundles)
+        if job.spec.trial.runtime_env.pip:
+            said = "runtime_env.pip is for a service: run here, trials use what is installed here"
+            planned = replace(planned, warnings=(*planned.warnings, said))
+        return planned
 
     # ---- running
     # ----------------------------------------------------------------------------------
@@ -107,7 +155,31 @@ class LocalService:
         """Runs a job to its end in this process; see `Service.drive`."""
         from automata_svc.jobs.drive import drive
 
-        return drive(self, self._record(job).id, watch, runner)
+        record = self._record(job)
+        if _is_external(record):
+            return self.external.follow(record.id, watch)
+        return drive(self, record.id, watch, runner)
+
+    def follow(self, job: str, watch: Watcher | None = None) -> JobState:
+        """Looks on while another process drives the job; see `Service.follow`."""
+        from automata_svc.jobs.following import follow
+
+        record = self._record(job)
+        plan = SearchPlan.from_json(json.loads(record.plan))
+        return follow(plan, lambda seq: self._decoded(record.id, seq), record.seq, watch)
+
+    def _decoded(self, job: str, after: int) -> list[Decoded]:
+        stored = self.database.events(job, after=after)
+        return [(one.seq, one.at, decode(one.kind, one.body)) for one in stored]
+
+    def ask(self, job: str, *, client_id: str, count: int = 1, wait_s: float = 0.0) -> AskAnswer:
+        """Trials for a client to train; see `jobs.asktell.AskTell`."""
+        request = read(AskRequest, {"client_id": client_id, "count": count, "wait_s": wait_s})
+        return self.external.ask_patiently(job, request)
+
+    def tell(self, job: str, trial: int, **said: Any) -> TellAnswer:
+        """Takes a client's report, and says what to do now; see `jobs.asktell.AskTell`."""
+        return self.external.tell(job, trial, read(TellRequest, said))
 
     def stop(self, job: str, reason: str = "") -> None:
         """Ends a job for good; its driver, if it has one, sees it within a second."""
@@ -117,12 +189,29 @@ class LocalService:
         """Lets go of a job's slots; `drive` goes on with it later."""
         self._command(job, "pause", reason)
 
+    def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
+        """Submits the same job file again, with changes."""
+        record = self._record(job)
+        named = () if name is None else (f"metadata.name={json.dumps(name)}",)
+        text = json.loads(record.template).get("job") or record.spec
+        return self.submit(text, f"the file of {record.id}", (*overrides, *named))
+
+    def retry(self, job: str) -> str:
+        """A failed job again, as a new one."""
+        record = self._record(job)
+        if record.state != "FAILED":
+            raise Conflict(f"{record.id} has not failed: {record.state}")
+        return self.clone(record.id)
+
     def _command(self, job: str, verb: str, reason: str) -> None:
         from automata_svc.jobs.drive import command_without_driver
 
         record = self._record(job)
         if record.state in JOB_ENDS:
             raise Conflict(f"{record.id} is already finished: {record.state}")
+        if _is_external(record):
+            self.external.command(record.id, verb, reason)
+            return
         if not command_without_driver(self, record.id, verb, reason):
             body = json.dumps({"reason": reason})
             self.database.add_command(record.id, verb, body, time.time())
@@ -145,6 +234,32 @@ class LocalService:
             evolve(state, stored.seq, stored.at, decode(stored.kind, stored.body))
         return state
 
+    def result(self, job: str) -> dict[str, Any]:
+        """The report, so far or final."""
+        from automata_svc.results.result import result
+
+        return result(self.state(job), self.spec(job))
+
+    def trials(self, job: str, top: int | None = None) -> list[dict[str, Any]]:
+        """Rows of trials, the furthest first, then the best."""
+        from automata_svc.results.result import by_rung, plain, trial_row
+
+        state = self.state(job)
+        rows = by_rung([trial_row(state, trial) for trial in state.trials], state.plan.mode)
+        return [plain(row) for row in rows[:top]]
+
+    def why(self, job: str, trial: int) -> Why:
+        """Why a trial stands where it stands."""
+        from automata_svc.results.why import why
+
+        return why(self.state(job), trial)
+
+    def logs(self, job: str, trial: int | None = None, after: int = 0) -> Sequence[tuple[int, str]]:
+        """What the job's drivers, or a trial, printed."""
+        from automata_svc.jobs.logs import read
+
+        return read(self, self._record(job).id, trial, after, MAX_LINES).lines
+
     def events(self, job: str, after: int = 0) -> list[tuple[int, float, str, Mapping[str, Any]]]:
         record = self._record(job)
         return [
@@ -163,25 +278,9 @@ class LocalService:
 
     def trials_frame(self, job: str) -> pandas.DataFrame:
         """One row per trial, parameters as columns: for notebooks."""
-        import pandas
+        from automata_svc.jobs.frames import trials_frame
 
-        state = self.state(job)
-        rows = []
-        for trial in state.trials:
-            value = trial.last_value
-            rows.append(
-                {
-                    "trial": trial.number,
-                    "state": trial.state,
-                    "reason": trial.move.reason,
-                    "rung": trial.rung,
-                    state.plan.metric: None if value is None else value.metric,
-                    state.plan.loss_metric: None if value is None else value.loss,
-                    "price": state.plan.price(trial.cost.train_rows, trial.cost.forward_rows),
-                    **trial.params,
-                }
-            )
-        return pandas.DataFrame(rows)
+        return trials_frame(self.state(job))
 
     # ---- afterwards
     # -------------------------------------------------------------------------------
@@ -206,6 +305,11 @@ class LocalService:
 
     def _record(self, job: str) -> StoredJob:
         return self.database.get_job(job)
+
+
+def _is_external(record: StoredJob) -> bool:
+    """Whether clients train the job's trials, so that it has no driver."""
+    return SearchPlan.from_json(json.loads(record.plan)).is_external
 
 
 def _row(record: JobHead) -> JobRow:

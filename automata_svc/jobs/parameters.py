@@ -45,10 +45,15 @@ def check_parameters(
             problems.append(Problem(pointer, _misfit(value, declared[name])))
         else:
             fixed[name] = _as_declared(value, declared[name])
-    for index, point in enumerate(job.spec.search.start_points):
-        problems.extend(_start_point(index, point, space))
+    problems.extend(check_start_points(job, space))
     problems.extend(_epochs(template, declared, fixed))
     return fixed
+
+
+def check_start_points(job: TuneJob, space: Space) -> list[Problem]:
+    """Points that lie outside of the space."""
+    points = enumerate(job.spec.search.start_points)
+    return [problem for index, point in points for problem in _start_point(index, point, space)]
 
 
 def largest_batch(space: Space, fixed: dict[str, Any]) -> int:

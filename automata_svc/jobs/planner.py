@@ -6,21 +6,29 @@ Starts nothing and runs nobody's code: templates are read, datasets are opened f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from automata_svc.datasets import Shape, Source, describe
-from automata_svc.errors import AutomataError, Problem, SpecError
+from automata_svc.errors import AutomataError, NotFound, Problem, SpecError
+from automata_svc.jobs import elsewhere
+from automata_svc.jobs.bundles import Code, ProjectBundles, pack
 from automata_svc.jobs.parameters import check_parameters, largest_batch, smallest_batch
 from automata_svc.jobs.protocol import Chosen, RungLine
 from automata_svc.jobs.rungs import MIN_STEPS, pass_table, steps_at, subset_rows
+from automata_svc.jobs.runtime_env import check_runtime_env
 from automata_svc.jobs.schedule import Schedule, choose_schedule
 from automata_svc.jobs.subsets import SubsetChoice, choose_subset
 from automata_svc.settings import Settings
-from automata_svc.spec.job import TuneJob
+from automata_svc.spec.archive import Packed
+from automata_svc.spec.bundle import check_ref, looks_like_ref
+from automata_svc.spec.job import ExternalSpec, TuneJob
 from automata_svc.spec.space import Space, compile_space
 from automata_svc.trials.templates import Template, find_template
+from automata_svc.trials.types import PassTable
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.searchers import SEARCHERS
 
@@ -37,54 +45,120 @@ class Planned:
     lines: tuple[RungLine, ...]
     chosen: Mapping[str, Chosen]
     warnings: tuple[str, ...]
+    code: Code | Packed | None = None  # what the template may import from; packed: still to be kept
 
 
 def make_plan(
-    job: TuneJob, settings: Settings, job_id: str = "job_plan", source: str = ""
+    job: TuneJob,
+    settings: Settings,
+    job_id: str = "job_plan",
+    source: str = "",
+    bundles: ProjectBundles | None = None,
 ) -> Planned:
     """Checks a job against its template, dataset and strategy, and decides what can be decided.
+
+    Args:
+        bundles: what was pushed to the job's project; None: nothing was.
 
     Raises:
         SpecError: with every mistake that was found, each with its pointer into the job file.
     """
     problems: list[Problem] = []
-    template = _template(job, settings, problems)
-    shape = _shape(job, settings, problems)
+    external = job.spec.trial.external
     space = compile_space(job.spec.model_dump(mode="json")["space"])
+    parts = (
+        _here(job, settings, space, bundles, problems)
+        if external is None
+        else _elsewhere(job, external, space, problems)
+    )
+    trials = _trials(job, space, problems)
+    if parts is None or problems:
+        raise SpecError(problems, source)
+    chosen: dict[str, Chosen] = {}
+    warnings: list[str] = []
+    base = _base(job, job_id, parts, trials)
+
+    def with_rungs(first_share: float, **fields: Any) -> SearchPlan:
+        return SearchPlan(**base, table=parts.table(first_share), **fields)
+
+    schedule = choose_schedule(job, trials, parts.subset, with_rungs, parts.batches[0], problems)
+    if schedule is None or problems:
+        raise SpecError(problems, source)
+    plan = schedule.plan
+    _record(chosen, job, schedule)
+    if external is not None:
+        elsewhere.record(chosen, job, external)
+    else:
+        _record_training(chosen, job, parts)
+    _warn(warnings, job, plan, parts, schedule)
+    return Planned(
+        job, plan, parts.template, parts.shape, schedule, _lines(plan, parts, schedule), chosen,
+        tuple(warnings), parts.code,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is trained on what: by a template of ours, or elsewhere."""
+
+    template: Template
+    shape: Shape
+    fixed: Mapping[str, Any]  # parameters that are not searched
+    epochs: int
+    subset: SubsetChoice
+    rows: int  # of a subset
+    batches: tuple[int, int]  # the smallest and the largest; (0, 0): nobody's business
+    table: Callable[[float], PassTable]  # given the share of the first rung
+    code: Code | Packed | None = None
+
+
+def _here(
+    job: TuneJob,
+    settings: Settings,
+    space: Space,
+    bundles: ProjectBundles | None,
+    problems: list[Problem],
+) -> _Parts | None:
+    template = _template(job, settings, bundles, problems)
+    shape = _shape(job, settings, bundles, problems)
+    code = _code(job, bundles, problems)
+    problems.extend(check_runtime_env(job.spec.trial.runtime_env, settings))
     fixed: dict[str, Any] = {}
     if template is not None:
         fixed = check_parameters(job, template, space, problems)
     _check_metric(job, problems)
     subset = choose_subset(job, shape, problems)
-    trials = _trials(job, space, problems)
     if template is None or shape is None or subset is None or problems:
-        raise SpecError(problems, source)
-    chosen: dict[str, Chosen] = {}
-    warnings: list[str] = []
+        return None
     epochs = int(fixed["epochs"])
-    total = epochs * shape.n_train
-    batches = (smallest_batch(space, fixed), largest_batch(space, fixed))
-    smallest, largest = batches
+    smallest, largest = smallest_batch(space, fixed), largest_batch(space, fixed)
     rows = subset_rows(subset.fraction, shape.n_train, largest)
-    base = _base(job, job_id, shape, fixed, epochs, trials, subset)
+    total = epochs * shape.n_train
+    return _Parts(
+        template, shape, fixed, epochs, subset, rows, (smallest, largest),
+        lambda first_share: pass_table(total, rows, first_share, largest), code,
+    )  # fmt: skip
 
-    def with_rungs(first_share: float, **fields: Any) -> SearchPlan:
-        table = pass_table(total, rows, first_share, largest)
-        return SearchPlan(**base, table=table, **fields)
 
-    schedule = choose_schedule(job, trials, subset, with_rungs, batches, problems)
-    if schedule is None or problems:
-        raise SpecError(problems, source)
-    plan = schedule.plan
-    _record(chosen, job, shape, fixed, subset, rows, schedule)
-    _warn(warnings, job, plan, subset, rows, largest, schedule)
-    lines = _lines(plan, smallest, largest, schedule)
-    return Planned(job, plan, template, shape, schedule, lines, chosen, tuple(warnings))
+def _elsewhere(
+    job: TuneJob, external: ExternalSpec, space: Space, problems: list[Problem]
+) -> _Parts:
+    fixed = elsewhere.fixed_parameters(job, space, problems)
+    elsewhere.check_sections(job, problems)
+    if job.spec.objective.metric.startswith("test_"):  # else it is called what its owner calls it
+        _check_metric(job, problems)
+    table = elsewhere.pass_table(external)
+    return _Parts(
+        elsewhere.TEMPLATE, elsewhere.shape(external), fixed, external.passes, elsewhere.SUBSET,
+        table.subset_rows, (0, 0), lambda first_share: table,
+    )  # fmt: skip
 
 
 def source_of(job: TuneJob) -> Source:
     """The dataset a job names, as the datasets package asks for it."""
     dataset = job.spec.trial.dataset
+    if dataset is None:
+        raise SpecError(Problem("spec.trial.dataset", f"is not there: {elsewhere.ELSEWHERE}"))
     return Source(
         name=dataset.name,
         path=dataset.path,
@@ -98,20 +172,58 @@ def source_of(job: TuneJob) -> Source:
 # --------------------------------------------------------------------------------------------------
 
 
-def _template(job: TuneJob, settings: Settings, problems: list[Problem]) -> Template | None:
+def _template(
+    job: TuneJob, settings: Settings, bundles: ProjectBundles | None, problems: list[Problem]
+) -> Template | None:
+    asked = job.spec.trial.template or ""
     try:
-        return find_template(job.spec.trial.template, settings)
+        if looks_like_ref(asked):
+            return _pushed(bundles, asked).template(asked)
+        return find_template(asked, settings)
     except AutomataError as error:
         problems.extend(_pointed(error, "spec.trial.template"))
         return None
 
 
-def _shape(job: TuneJob, settings: Settings, problems: list[Problem]) -> Shape | None:
+def _shape(
+    job: TuneJob, settings: Settings, bundles: ProjectBundles | None, problems: list[Problem]
+) -> Shape | None:
+    source = source_of(job)
     try:
-        return describe(source_of(job), settings)
+        if source.name is not None and looks_like_ref(source.name):
+            source = _pushed(bundles, source.name).source(source)
+        return describe(source, settings)
     except AutomataError as error:
         problems.extend(_pointed(error, "spec.trial.dataset"))
         return None
+
+
+def _code(
+    job: TuneJob, bundles: ProjectBundles | None, problems: list[Problem]
+) -> Code | Packed | None:
+    asked = job.spec.trial.code
+    if asked is None:
+        return None
+    try:
+        if looks_like_ref(asked):
+            return _pushed(bundles, asked).code(asked)
+        return pack(asked)
+    except AutomataError as error:
+        problems.extend(_pointed(error, "spec.trial.code"))
+        return None
+
+
+def _pushed(bundles: ProjectBundles | None, text: str) -> ProjectBundles:
+    """The bundles to look in.
+
+    Raises:
+        NotFound: there are none.
+        SpecError: the text is no name@sha256.
+    """
+    ref = check_ref(text)
+    if bundles is None:
+        raise NotFound(f"{ref.short} was pushed nowhere that is looked into here")
+    return bundles
 
 
 def _pointed(error: AutomataError, pointer: str) -> list[Problem]:
@@ -162,15 +274,8 @@ def _trials(job: TuneJob, space: Space, problems: list[Problem]) -> int:
     return min(asked, space.grid_size or asked)
 
 
-def _base(
-    job: TuneJob,
-    job_id: str,
-    shape: Shape,
-    fixed: Mapping[str, Any],
-    epochs: int,
-    trials: int,
-    subset: SubsetChoice,
-) -> dict[str, Any]:
+def _base(job: TuneJob, job_id: str, parts: _Parts, trials: int) -> dict[str, Any]:
+    shape, subset, external = parts.shape, parts.subset, job.spec.trial.external
     spec = job.spec
     metric = spec.objective.metric
     return {
@@ -184,14 +289,14 @@ def _base(
         "n_val": shape.n_val,
         "n_test": shape.n_test,
         "dataset_digest": shape.digest,
-        "epochs": epochs,
+        "epochs": parts.epochs,
         "trials": trials,
         "parallelism": spec.parallelism,
         "search": spec.search.type,
         "startup_trials": spec.search.startup_trials,
         "start_points": tuple(dict(point) for point in spec.search.start_points),
         "space": spec.model_dump(mode="json")["space"],
-        "fixed": fixed,
+        "fixed": parts.fixed,
         "guards": tuple(
             {k: v for k, v in guard.model_dump().items() if v is not None} for guard in spec.guards
         ),
@@ -201,9 +306,11 @@ def _base(
         "select_every": subset.select_every,
         "encoder": subset.encoder,
         "scope": spec.subset.scope,
-        "confirm": spec.confirm.enabled,
+        "confirm": spec.confirm.enabled and external is None,
         "resume": spec.confirm.resume,
         "finish": spec.confirm.finish.decay,
+        # without a confirmation the weights as they are get delivered, and their value with them
+        "average": spec.scheduler.average and spec.confirm.enabled and external is None,
         "checkpoint_every": spec.checkpoint.every_share,
         "wall_clock_s": spec.budget.wall_clock,
         "goal": spec.budget.goal,
@@ -212,81 +319,89 @@ def _base(
         "max_failed_trials": spec.failure.max_failed_trials,
         "cpus": spec.trial.resources.cpu,
         "gpus": spec.trial.resources.gpu,
+        "client_timeout_s": None if external is None else external.timeout,
     }
 
 
-def _record(
-    chosen: dict[str, Chosen],
-    job: TuneJob,
-    shape: Shape,
-    fixed: Mapping[str, Any],
-    subset: SubsetChoice,
-    rows: int,
-    schedule: Schedule,
-) -> None:
-    spec = job.spec
-
-    def note(pointer: str, value: Any, given: bool, default: str) -> None:
-        chosen[f"spec.{pointer}"] = Chosen(value, "given" if given else default)
-
-    def has(model: Any, *fields: str) -> bool:
-        return all(field in model.model_fields_set for field in fields)
-
-    note("trial.settings.epochs", fixed["epochs"], "epochs" in spec.trial.settings,
-         "default: the template's own")  # fmt: skip
-    note("objective.metric", spec.objective.metric, has(spec.objective, "metric"), "default")
-    note("objective.mode", spec.objective.mode, has(spec.objective, "mode"),
+def _record(chosen: dict[str, Chosen], job: TuneJob, schedule: Schedule) -> None:
+    """What is chosen for every job, wherever it is trained."""
+    spec, note = job.spec, _noting(chosen)
+    note("objective.metric", spec.objective.metric, _has(spec.objective, "metric"), "default")
+    note("objective.mode", spec.objective.mode, _has(spec.objective, "mode"),
          "default: a loss or error is minimised, anything else maximised")  # fmt: skip
-    note("subset.strategy", subset.strategy, has(spec.subset, "strategy"),
+    note("search.type", spec.search.type, _has(spec.search, "type"),
+         "default: needs no finished trials, so rungs may be synchronous")  # fmt: skip
+    note("search.seed", spec.search.seed, _has(spec.search, "seed"), "default")
+    note("scheduler.type", spec.scheduler.type, _has(spec.scheduler, "type"),
+         "default: the cheapest at equal regret (README)")  # fmt: skip
+    for pointer, item in schedule.chosen.items():
+        chosen[f"spec.{pointer}"] = item
+    note("failure.max_failed_trials", spec.failure.max_failed_trials,
+         _has(spec.failure, "max_failed_trials"), "default")  # fmt: skip
+    note("parallelism", spec.parallelism, spec.parallelism is not None, "default: all free slots")
+
+
+def _record_training(chosen: dict[str, Chosen], job: TuneJob, parts: _Parts) -> None:
+    """What is chosen where a template of ours is trained on rows of ours."""
+    spec, note, subset, shape = job.spec, _noting(chosen), parts.subset, parts.shape
+    note("trial.settings.epochs", parts.epochs, "epochs" in spec.trial.settings,
+         "default: the template's own")  # fmt: skip
+    note("subset.strategy", subset.strategy, _has(spec.subset, "strategy"),
          "default: shuffled full data in slices, the arm to beat")  # fmt: skip
-    exact = f"{rows:,} of {shape.n_train:,} rows"
-    raised = rows > round(subset.fraction * shape.n_train)
+    exact = f"{parts.rows:,} of {shape.n_train:,} rows"
+    raised = parts.rows > round(subset.fraction * shape.n_train)
     why = (
         f"raised to {exact}: at least four of the largest batches"
         if raised
         else f"default: {exact}"
     )
-    note("subset.fraction", subset.fraction, has(spec.subset, "fraction") and not raised, why)
+    note("subset.fraction", subset.fraction, _has(spec.subset, "fraction") and not raised, why)
     if subset.encoder is not None:
         note("subset.encoder", subset.encoder, spec.subset.encoder is not None,
              f"default for {shape.kind} data")  # fmt: skip
     note("subset.select_every", subset.select_every, spec.subset.select_every is not None,
          subset.select_reason)  # fmt: skip
-    note("search.type", spec.search.type, has(spec.search, "type"),
-         "default: needs no finished trials, so rungs may be synchronous")  # fmt: skip
-    note("search.seed", spec.search.seed, has(spec.search, "seed"), "default")
-    note("scheduler.type", spec.scheduler.type, has(spec.scheduler, "type"),
-         "default: the cheapest at equal regret (README)")  # fmt: skip
-    for pointer, item in schedule.chosen.items():
-        chosen[f"spec.{pointer}"] = item
-    note("confirm.finish.decay", spec.confirm.finish.decay, has(spec.confirm, "finish"),
+    if spec.confirm.enabled:
+        note("scheduler.average", spec.scheduler.average, _has(spec.scheduler, "average"),
+             "default: a high learning rate's own value says little before the finish",
+        )  # fmt: skip
+    else:
+        note("scheduler.average", False, False, "nothing is confirmed: weights get delivered as is")
+    note("confirm.finish.decay", spec.confirm.finish.decay, _has(spec.confirm, "finish"),
          "default: with a constant rate to the end the final ranking is noise")  # fmt: skip
-    note("failure.max_failed_trials", spec.failure.max_failed_trials,
-         has(spec.failure, "max_failed_trials"), "default")  # fmt: skip
-    note("checkpoint.every_share", spec.checkpoint.every_share, has(spec.checkpoint, "every_share"),
-         "default")  # fmt: skip
-    note("parallelism", spec.parallelism, spec.parallelism is not None, "default: all free slots")
+    note("checkpoint.every_share", spec.checkpoint.every_share,
+         _has(spec.checkpoint, "every_share"), "default")  # fmt: skip
+
+
+def _noting(chosen: dict[str, Chosen]) -> Callable[[str, Any, bool, str], None]:
+    def note(pointer: str, value: Any, given: bool, default: str) -> None:
+        chosen[f"spec.{pointer}"] = Chosen(value, "given" if given else default)
+
+    return note
+
+
+def _has(model: BaseModel, field: str) -> bool:
+    return field in model.model_fields_set
 
 
 def _warn(
     warnings: list[str],
     job: TuneJob,
     plan: SearchPlan,
-    subset: SubsetChoice,
-    rows: int,
-    largest: int,
+    parts: _Parts,
     schedule: Schedule,
 ) -> None:
+    smallest, _ = parts.batches
     if plan.scheduler == "successive_halving" and SEARCHERS[plan.search].sequential:
         warnings.append(
             f"search {plan.search} learns from finished trials, but the synchronous first rung "
             f"needs all {plan.trials} proposals before any is finished: only start-up draws are "
             "made. Use scheduler asha_promote with it, or search random or qmc."
         )
-    steps = steps_at(plan.rungs[0], plan.table, largest)
+    steps = steps_at(plan.rungs[0], plan.table, smallest) if smallest else MIN_STEPS
     if steps < MIN_STEPS:
         warnings.append(
-            f"a trial with batch {largest} makes only {steps} optimizer steps before the first "
+            f"a trial with batch {smallest} makes only {steps} optimizer steps before the first "
             f"rung (share {plan.rungs[0].share:.3g}); below {MIN_STEPS} a model is untrained and "
             "its rank says nothing. Raise budget.price or the first of scheduler.shares."
         )
@@ -298,16 +413,16 @@ def _warn(
         )
     if job.spec.search.type == "grid" and plan.trials < job.spec.budget.trials:
         warnings.append(f"the grid has only {plan.trials} configurations; trials is cut to that")
-    if subset.strategy in ("random",) and plan.rungs[-1].share * plan.total_rows > 20 * rows:
+    walked = plan.rungs[-1].share * plan.total_rows
+    if parts.subset.strategy in ("random",) and walked > 20 * parts.rows:
         warnings.append(
             "one fixed random subset is walked more than 20 times in the search: it ranks worse "
             "than adaptive_random at equal cost"
         )
 
 
-def _lines(
-    plan: SearchPlan, smallest: int, largest: int, schedule: Schedule
-) -> tuple[RungLine, ...]:
+def _lines(plan: SearchPlan, parts: _Parts, schedule: Schedule) -> tuple[RungLine, ...]:
+    smallest, largest = parts.batches
     lines = []
     for index, rung in enumerate(plan.rungs):
         lines.append(
@@ -316,8 +431,8 @@ def _lines(
                 share=rung.share,
                 rows=rung.rows,
                 steps=(
-                    steps_at(rung, plan.table, largest),
-                    steps_at(rung, plan.table, smallest),
+                    steps_at(rung, plan.table, largest) if largest else 0,
+                    steps_at(rung, plan.table, smallest) if smallest else 0,
                 ),
                 trials=schedule.arrivals[index],
                 keep=rung.keep,

@@ -1,8 +1,7 @@
 """One set of verbs, wherever a job runs. The CLI and a notebook know nothing else.
 
-`jobs.local.LocalService` does it on this machine; a client over HTTP will do it against a server.
-One
-contract test runs over both.
+`jobs.local.LocalService` does it on this machine, `jobs.remote.RemoteService` against a server.
+tests/contracts/test_service.py runs over both.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from automata_svc.results.why import Why
 from automata_svc.tuning.events import Event
 from automata_svc.tuning.state import JobState
 
@@ -83,11 +83,31 @@ class Service(Protocol):
         """Stores a job, QUEUED, with its plan and its template's text; returns its id."""
         ...
 
-    def drive(self, job: str, watch: Watcher | None = None, runner: str = "ray") -> JobState:
-        """Runs a submitted, paused or orphaned job to its end, in this process.
+    @property
+    def place(self) -> str:
+        """Where jobs and their files are: a folder, or a server's URL."""
+        ...
 
-        KeyboardInterrupt: the job is PAUSED (resumable) and the exception raised again.
+    def close(self) -> None:
+        """Lets go of connections and files; the service is not used any more."""
+        ...
+
+    runs_here: bool  # whether `drive` runs the job in this process; else a server does
+
+    def drive(self, job: str, watch: Watcher | None = None, runner: str = "ray") -> JobState:
+        """Takes a submitted, paused or orphaned job to its end.
+
+        Here, in this process, by `runner`; KeyboardInterrupt: the job is PAUSED (resumable) and
+        the exception raised again. At a server: resumes it where it is paused, then looks on as
+        `follow` does.
         Conflict: another live driver has it, or it is already over.
+        """
+        ...
+
+    def follow(self, job: str, watch: Watcher | None = None) -> JobState:
+        """Looks on, whoever drives the job, until it is over or paused.
+
+        Nothing of the job depends on who looks: KeyboardInterrupt leaves it as it is.
         """
         ...
 
@@ -105,6 +125,22 @@ class Service(Protocol):
         """(seq, at, kind, body) as stored."""
         ...
 
+    def result(self, job: str) -> dict[str, Any]:
+        """The job's report as results.result documents it."""
+        ...
+
+    def trials(self, job: str, top: int | None = None) -> list[dict[str, Any]]:
+        """Its trials as rows of that report, the furthest first, then the best."""
+        ...
+
+    def why(self, job: str, trial: int) -> Why:
+        """Why a trial stands where it stands. NotFound: there is none of that number."""
+        ...
+
+    def logs(self, job: str, trial: int | None = None, after: int = 0) -> Sequence[tuple[int, str]]:
+        """(number, line) that a trial, or the job's drivers (None), printed; behind `after`."""
+        ...
+
     def spec(self, job: str) -> Mapping[str, Any]:
         """The job file with every default written out, as it was submitted."""
         ...
@@ -113,7 +149,20 @@ class Service(Protocol):
         """Ends a job for good: at once where nobody drives it, else its driver does within 1 s."""
         ...
 
-    def pause(self, job: str, reason: str = "") -> None: ...
+    def pause(self, job: str, reason: str = "") -> None:
+        """Lets go of a job's slots; `drive` goes on with it later."""
+        ...
+
+    def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
+        """Submits the same job file again, with changes; returns the new job's id."""
+        ...
+
+    def retry(self, job: str) -> str:
+        """A failed job again, as a new one (or, at a server, one that waits after a failure, now).
+
+        Conflict: it has not failed.
+        """
+        ...
 
     def save_best(self, job: str, folder: Path) -> list[Path]:
         """Writes the winner: model.pt, params.json, template.py, example.py; returns the files."""

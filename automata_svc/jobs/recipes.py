@@ -30,7 +30,8 @@ class Recipe:
     name: str
     shares: tuple[float, ...]  # of a full training
     keep: tuple[int, ...]  # of TRIALS; the last is how many are confirmed
-    first_eval_rows: int | None  # validation rows a first-rung value is taken on at most
+    # validation rows a first-rung value is taken on at most; then its loss alone ranks
+    first_eval_rows: int | None
     expected: Expected | None
 
     def keep_of(self, trials: int) -> tuple[int, ...]:

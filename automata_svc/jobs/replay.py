@@ -106,11 +106,10 @@ _INPUTS: Mapping[type[ev.Event], Any] = MappingProxyType(
         ev.SubsetReady: _subset,
         ev.Passes: _report,
         ev.SegmentLost: _lost,
+        ev.SegmentClaimed: lambda state, event: given.Claimed(event.client_id, event.trial),
         ev.SlotsChanged: lambda state, event: given.SlotsSet(event.slots),
         ev.Command: lambda state, event: given.Asked(event.verb, event.reason),
         ev.Tick: lambda state, event: given.Ticked(event.alive_s - state.alive_s),
     }
 )
-_FACT_KINDS = frozenset(
-    {"driver_started", "subset_ready", "passes", "segment_lost", "slots_changed", "command", "tick"}
-)
+_FACT_KINDS = frozenset(kind for kind, event in ev.KINDS.items() if event in ev.FACTS)

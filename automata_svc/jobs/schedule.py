@@ -10,7 +10,7 @@ from typing import Any
 from automata_svc.errors import Problem
 from automata_svc.jobs.protocol import Chosen
 from automata_svc.jobs.recipes import DEFAULT_PRICE, RECIPES, Expected, Recipe
-from automata_svc.jobs.rungs import MIN_STEPS, Asked, land, steps_at
+from automata_svc.jobs.rungs import MIN_STEPS, Asked, ask, land, steps_at
 from automata_svc.jobs.subsets import SubsetChoice
 from automata_svc.spec.job import TuneJob
 from automata_svc.tuning.costing import SLACK, confirm_price, finish_price, search_price, test_price
@@ -19,6 +19,7 @@ from automata_svc.tuning.plan import SearchPlan
 DEFAULT_ETA = 3.0  # cited: the usual reduction factor of (A)SHA
 DEFAULT_GRACE = 0.01  # measured: at 1 % of a training values begin to rank (price of tuning)
 DEFAULT_MAX_SHARE = 0.32  # last rung of the asynchronous schedulers where nothing is given
+WHOLE = Asked(1.0, 1)  # the last rung where no confirmation can train the winner on
 
 # Given a first share and the remaining fields, the plan with its pass table.
 WithRungs = Callable[..., SearchPlan]
@@ -47,13 +48,13 @@ def choose_schedule(
     trials: int,
     subset: SubsetChoice,
     with_rungs: WithRungs,
-    batches: tuple[int, int],
+    smallest_batch: int,
     problems: list[Problem],
 ) -> Schedule | None:
     """The rung table of a job; explicit shares and keeps win over the price."""
     scheduler = job.spec.scheduler
     if scheduler.type == "successive_halving" and scheduler.shares is None:
-        return _from_price(job, trials, with_rungs, batches, problems)
+        return _from_price(job, trials, with_rungs, smallest_batch, problems)
     schedule = _EXPLICIT[scheduler.type](job, trials, subset, with_rungs)
     last, top_k = schedule.plan.rungs[-1].keep, job.spec.confirm.top_k
     if last is not None and top_k is not None and top_k > last:
@@ -81,10 +82,9 @@ def _from_price(
     job: TuneJob,
     trials: int,
     with_rungs: WithRungs,
-    batches: tuple[int, int],
+    smallest_batch: int,
     problems: list[Problem],
 ) -> Schedule | None:
-    smallest, largest = batches
     given = job.spec.budget.price
     asked = DEFAULT_PRICE if given is None else given
     built = [_build(job, recipe, trials, with_rungs) for recipe in RECIPES.values()]
@@ -107,15 +107,11 @@ def _from_price(
     trained = [
         raised
         for schedule in built
-        if (raised := _raised(job, schedule, trials, with_rungs, smallest, 1.0)).price
+        if (raised := _raised(job, schedule, trials, with_rungs, smallest_batch)).price
         <= asked + SLACK
     ]
     # The recipes are in order of quality; one whose first rung ranks trained models comes first.
     best = trained[-1] if trained else max(payable, key=lambda schedule: schedule.price)
-    for part in range(1, 9):  # what the price leaves takes large batches there, too
-        raised = _raised(job, best, trials, with_rungs, largest, part / 8)
-        if raised.price <= asked + SLACK:
-            best = raised
     why = "given" if given is not None else "default"
     return _explained(_limited(best, asked), f"{why}: price {asked:g}")
 
@@ -134,11 +130,12 @@ def _build(
     top_k = job.spec.confirm.top_k
     if top_k is not None:  # as many as are asked for must come through the last rung
         keep = (*(max(count, top_k) for count in keep[:-1]), top_k)
-    rows = [recipe.first_eval_rows] + [None] * (len(shares) - 1)
-    asked = [Asked(s, k, r) for s, k, r in zip(shares, keep, rows, strict=True)]
-    plan = _plan(job, with_rungs, asked, keep[-1])
+    external = job.spec.trial.external is not None
+    rows = [None if external else recipe.first_eval_rows] + [None] * (len(shares) - 1)
+    asked = ask(shares, keep, rows, job.spec.scheduler.rank_by)
+    plan = _plan(job, with_rungs, [*asked, WHOLE] if external else asked, keep[-1])
     schedule = _priced(plan, _halving_arrivals(plan, trials))
-    return replace(schedule, recipe=recipe.name, expected=recipe.expected)
+    return replace(schedule, recipe=recipe.name, expected=None if external else recipe.expected)
 
 
 def _raised(
@@ -147,15 +144,18 @@ def _raised(
     trials: int,
     with_rungs: WithRungs,
     batch: int,
-    part: float,
 ) -> Schedule:
-    """The recipe with its first rung moved `part` of the way up to MIN_STEPS steps of `batch`."""
+    """The recipe with its first rung moved up to MIN_STEPS steps of `batch`.
+
+    Of the smallest one: with averaged weights, which the loss ranks, moving it up for larger ones
+    bought nothing on any set measured.
+    """
     plan = schedule.plan
     first = plan.rungs[0]
-    if steps_at(first, plan.table, batch) >= MIN_STEPS or schedule.recipe is None:
+    if not batch or steps_at(first, plan.table, batch) >= MIN_STEPS or schedule.recipe is None:
         return schedule
     wanted = min(1.0, MIN_STEPS * batch / plan.total_rows)
-    share = math.ceil((first.asked + (wanted - first.asked) * part) * 1e5) / 1e5
+    share = math.ceil(wanted * 1e5) / 1e5
     if share <= first.asked:
         return schedule
     raised = _build(job, RECIPES[schedule.recipe], trials, with_rungs, first_share=share)
@@ -170,13 +170,20 @@ def _explained(schedule: Schedule, why: str) -> Schedule:
         "scheduler.shares": Chosen([rung.asked for rung in plan.rungs], note + moved),
         "scheduler.keep": Chosen([rung.keep for rung in plan.rungs], note),
         "scheduler.eval_rows": Chosen([rung.eval_rows or None for rung in plan.rungs], note),
-        "scheduler.rank_by": Chosen(
-            list(plan.rank_by), "the better of two ranks is near the best on every set measured"
-        ),
+        "scheduler.rank_by": Chosen(list(plan.rank_by), _rank_reason(plan)),
         "confirm.top_k": Chosen(plan.finalists, note),
         "budget.price": Chosen(plan.price_limit, why),
     }
+    if schedule.plan.is_external:  # what values are taken on, and what follows, is not ours
+        del chosen["scheduler.eval_rows"], chosen["confirm.top_k"]
     return replace(schedule, chosen=chosen)
+
+
+def _rank_reason(plan: SearchPlan) -> str:
+    both = "the better of two ranks is near the best on every set measured"
+    if plan.rungs[0].rank_by is None:
+        return both
+    return f"{both}; at rung 1 the loss alone: an accuracy on so few rows says little"
 
 
 def _limited(schedule: Schedule, limit: float) -> Schedule:
@@ -191,7 +198,7 @@ def _halving(job: TuneJob, trials: int, subset: SubsetChoice, with_rungs: WithRu
     shares = spec.shares or ()
     keep = spec.keep or _geometric(trials, len(shares), spec.reduction_factor or DEFAULT_ETA)
     rows = spec.eval_rows or (None,) * len(shares)
-    asked = [Asked(s, k, r) for s, k, r in zip(shares, keep, rows, strict=True)]
+    asked = ask(shares, keep, rows, spec.rank_by)
     plan = _plan(job, with_rungs, asked, job.spec.confirm.top_k or keep[-1])
     return _written(job, _priced(plan, _halving_arrivals(plan, trials)))
 
@@ -211,14 +218,14 @@ def _asynchronous(
     if spec.shares is not None:
         shares = list(spec.shares)
     else:
-        grace, top = spec.grace_share or DEFAULT_GRACE, spec.max_share or DEFAULT_MAX_SHARE
+        grace, top = spec.grace_share or DEFAULT_GRACE, spec.max_share or _default_top(job)
         shares = [grace]
         while shares[-1] * eta < top * (1 - 1e-9):
             shares.append(shares[-1] * eta)
         shares.append(max(top, grace))
         shares = sorted(set(shares))
     rows = spec.eval_rows or (None,) * len(shares)
-    asked = [Asked(s, None, r) for s, r in zip(shares, rows, strict=True)]
+    asked = ask(shares, [None] * len(shares), rows, spec.rank_by)
     plan = _plan(job, with_rungs, asked, job.spec.confirm.top_k or 1)
     arrivals = [trials]
     for _ in plan.rungs[1:]:
@@ -247,7 +254,7 @@ def _written(job: TuneJob, schedule: Schedule) -> Schedule:
             [rung.asked for rung in plan.rungs],
             why(given, "default: the fraction, `epochs` walks over the subset")
             if plan.scheduler == "fifo"
-            else why(given, f"default: from {DEFAULT_GRACE:g} by η to {DEFAULT_MAX_SHARE:g}"),
+            else why(given, f"default: from {DEFAULT_GRACE:g} by η to {_default_top(job):g}"),
         ),
         "scheduler.rank_by": Chosen(list(plan.rank_by), "default"),
         "confirm.top_k": Chosen(plan.finalists, why(job.spec.confirm.top_k is not None, "default")),
@@ -261,10 +268,16 @@ def _written(job: TuneJob, schedule: Schedule) -> Schedule:
         chosen["scheduler.reduction_factor"] = Chosen(
             plan.reduction_factor, why(spec.reduction_factor is not None, "default")
         )
+    if plan.is_external:
+        del chosen["confirm.top_k"]
     return replace(schedule, plan=replace(plan, price_limit=limit), chosen=chosen)
 
 
 # ---- shared --------------------------------------------------------------------------------------
+
+
+def _default_top(job: TuneJob) -> float:
+    return DEFAULT_MAX_SHARE if job.spec.trial.external is None else WHOLE.share
 
 
 def _plan(

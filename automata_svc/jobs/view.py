@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automata_svc.jobs.elsewhere import without_defaults
 from automata_svc.jobs.planner import Planned
 from automata_svc.jobs.protocol import Chosen, PlanView
 from automata_svc.selection import STRATEGIES
@@ -19,7 +20,9 @@ def resolved(planned: Planned) -> dict[str, Any]:
     body: dict[str, Any] = planned.job.model_dump(mode="json", by_alias=True, exclude_none=True)
     for pointer, chosen in planned.chosen.items():
         _put(body, pointer.split("."), chosen)
-    dataset = body["spec"]["trial"]["dataset"]
+    if planned.job.spec.trial.external is not None:
+        without_defaults(body["spec"])
+    dataset = body["spec"]["trial"].get("dataset", {})
     for key in ("path", "test", "val"):  # a resume may start in another folder
         if key in dataset:
             dataset[key] = str(Path(dataset[key]).expanduser().absolute())
@@ -52,7 +55,7 @@ def _artefact(planned: Planned, store: BlobStore) -> dict[str, Any] | None:
         return None
     if plan.scope == "job":
         return {"key": "of this job alone", "stored": False}
-    from automata_svc.selection.artefacts import artefact_key, is_stored
+    from automata_svc.selection.artefacts import artefact_key, is_stored, owner_of
 
     key = artefact_key(
         plan.strategy,
@@ -62,6 +65,7 @@ def _artefact(planned: Planned, store: BlobStore) -> dict[str, Any] | None:
         plan.table.subset_rows,
         plan.strategy_options,
         plan.seed,
+        owner_of(plan.scope, plan.job, planned.job.metadata.project),
     )
     return {"key": key, "stored": is_stored(store, key)}
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automata_svc.errors import Conflict, SpecError
+from automata_svc.jobs.bundles import Code
 
 if TYPE_CHECKING:
     from automata_svc.jobs.local import LocalService
@@ -18,13 +20,17 @@ EXAMPLE = '''"""Loads the winner of {job} ({name}) and predicts with it.
 """
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-import {module} as template
 
 here = Path(__file__).parent
+sys.path.insert(0, str(here / "code"))  # what the template imports, if it had a folder of its own
+
+import {module} as template
+
 params = template.Params(**json.loads((here / "params.json").read_text()))
 dataset = SimpleNamespace(**json.loads((here / "dataset.json").read_text()))
 model = template.build(params, dataset)
@@ -39,6 +45,8 @@ print("loaded", sum(p.numel() for p in model.parameters()), "weights;",
 
 def save_winner(service: LocalService, job: str, folder: Path) -> list[Path]:
     """Writes model.pt, params.json, dataset.json, the template and example.py into `folder`.
+
+    What the template imports of the job's code lies in `code`.
 
     Raises:
         Conflict: the job has no confirmed winner (yet), or its weights are gone.
@@ -59,9 +67,14 @@ def save_winner(service: LocalService, job: str, folder: Path) -> list[Path]:
     raw = service.store.get(result.checkpoint)
     body = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
     template = service.template(job)
-    module = template["name"].replace("-", "_")
-    spec = service.spec(job)
-    shape = describe(Source.of(spec["spec"]["trial"]["dataset"]), service.settings)
+    module = re.sub(r"\W", "_", template["name"], flags=re.ASCII)
+    if module[0].isdigit():
+        module = f"template_{module}"
+    record = service.database.get_job(job)
+    bundles = service.bundles.of(record.project)
+    spec = json.loads(record.spec)
+    source = bundles.source(Source.of(spec["spec"]["trial"]["dataset"]))
+    shape = describe(source, service.settings)
     params = {**state.plan.fixed, **state.trials[result.trial].params}
     folder.mkdir(parents=True, exist_ok=True)
     files = {
@@ -89,8 +102,12 @@ def save_winner(service: LocalService, job: str, folder: Path) -> list[Path]:
     buffer = io.BytesIO()
     torch.save(body["states"][0], buffer)
     files["model.pt"] = buffer.getvalue()
+    code = Code.from_json(template.get("code"))
+    if code is not None:
+        files |= {f"code/{name}": raw for name, raw in bundles.files_of(code).items()}
     written = []
     for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
         written.append(folder / name)
     return written

@@ -15,12 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from automata_svc.datasets import Dataset, Source, load_dataset
 from automata_svc.errors import Conflict
+from automata_svc.jobs.around import surroundings_of, with_access
+from automata_svc.jobs.bundles import Code
 from automata_svc.selection import STRATEGIES
 from automata_svc.selection.types import Arrays
+from automata_svc.trials.surroundings import Surroundings
 from automata_svc.trials.types import Reply, Report, SegmentOrder
 from automata_svc.tuning.engine import Engine
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.ray_kit import TemplateProgram
+from automata_svc.tuning.runners.ray_settings import RaySettings
 
 if TYPE_CHECKING:
     from automata_svc.database import StoredJob
@@ -37,13 +41,16 @@ class Material:
     service: LocalService
     plan: SearchPlan
     dataset: Dataset
-    template: Mapping[str, Any]  # name, path, sha256, text
+    template: Mapping[str, Any]  # name, path, sha256, text; code: name, sha256
+    project: str
+    around: Surroundings
     _artefact: tuple[Arrays, Prepared] | None = None
 
     @classmethod
     def load(cls, service: LocalService, plan: SearchPlan, record: StoredJob) -> Material:
         template = json.loads(record.template)
-        source = Source.of(json.loads(record.spec)["spec"]["trial"]["dataset"])
+        trial = json.loads(record.spec)["spec"]["trial"]
+        source = service.bundles.of(record.project).source(Source.of(trial["dataset"]))
         dataset = load_dataset(source, service.settings)
         if plan.dataset_digest not in ("", dataset.shape.digest):
             raise Conflict(
@@ -51,17 +58,25 @@ class Material:
                 f"submitted (digest {plan.dataset_digest[:8]}…, now {dataset.shape.digest[:8]}…); "
                 "put the old ones back to go on, or submit the job again"
             )
-        return cls(service, plan, dataset, template)
+        around = surroundings_of(trial, Code.from_json(template.get("code")), service.settings)
+        return cls(service, plan, dataset, template, record.project, around)
 
-    def program(self) -> TemplateProgram:
+    def program(self, keeps_prints: bool = True) -> TemplateProgram:
+        """What workers run; `keeps_prints`: in files of this machine, one a trial."""
         template = self.template
+        folder = self.service.settings.home / "logs" / self.plan.job
         return TemplateProgram(
             template["text"],
             template["sha256"],
             template["path"],
             self.service.settings.store_url,
-            str(self.service.settings.home / "logs" / self.plan.job),
+            str(folder) if keeps_prints else None,
+            self.around,
         )
+
+    def access(self, order: SegmentOrder) -> SegmentOrder:
+        """The order with what its worker needs to reach the store, for a store with credentials."""
+        return with_access(order, self.service.store, self.around.code)
 
     def artefact(self) -> tuple[Arrays, Prepared]:
         """The strategy's model-free arrays, and what `SubsetBuilt` says of them."""
@@ -73,7 +88,7 @@ class Material:
         plan = self.plan
         if "embeddings" not in STRATEGIES[plan.strategy].needs:
             return {}, (None, False, 0.0, 0, "")  # drawn from labels alone, by the trial itself
-        from automata_svc.selection.artefacts import load_or_build, request_for
+        from automata_svc.selection.artefacts import load_or_build, owner_of, request_for
 
         request = request_for(
             plan.strategy,
@@ -82,7 +97,7 @@ class Material:
             size=plan.table.subset_rows,
             options=plan.strategy_options,
             seed=plan.seed,
-            owner=plan.job if plan.scope == "job" else "",
+            owner=owner_of(plan.scope, plan.job, self.project),
         )
         built = load_or_build(self.service.store, request, self.dataset)
         return built.arrays, (built.key, built.hit, built.seconds, built.forward_rows, built.note)
@@ -157,26 +172,36 @@ class InProcessWorkplace:
 
 
 class RayWorkplace:
-    """A Ray of this driver's own, which starts while the data loads."""
+    """A Ray of this driver's own, which starts while the data loads; or one that is there.
 
-    def __init__(self, service: LocalService, plan: SearchPlan, record: StoredJob) -> None:
+    Args:
+        ray: the one that is there; None: a private one of the size that the job can use.
+        prints: given what a trial prints; None: that is kept in files of this machine.
+    """
+
+    def __init__(
+        self,
+        service: LocalService,
+        plan: SearchPlan,
+        record: StoredJob,
+        ray: RaySettings | None = None,
+        prints: Callable[[int, str], None] | None = None,
+    ) -> None:
         from automata_svc.tuning.runners.ray import RayHost, RayRunner
-        from automata_svc.tuning.runners.ray_settings import RaySettings
 
-        wanted = None if plan.parallelism is None else math.ceil(plan.parallelism * plan.cpus)
-        mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        cpus = None if wanted is None else max(1, min(wanted, mine or 1))
-        self._host = RayHost(RaySettings(cpus=cpus))
+        self._host = RayHost(ray or _private(plan))
         self._host.prewarm()
         self._poll: Poll = lambda: None
         try:
             self._material = Material.load(service, plan, record)
             self._runner = RayRunner(
-                self._material.program(),
+                self._material.program(keeps_prints=prints is None),
                 self._material.dataset,
                 load_artefact=lambda key: self._material.artefact()[0],
                 host=self._host,
                 poll=lambda: self._poll(),
+                prints=prints,
+                hand_out=self._material.access,
             )
             self.slots = self._runner.slots(plan)
         except BaseException:
@@ -192,6 +217,12 @@ class RayWorkplace:
 
     def close(self) -> None:
         self._host.stop()
+
+
+def _private(plan: SearchPlan) -> RaySettings:
+    wanted = None if plan.parallelism is None else math.ceil(plan.parallelism * plan.cpus)
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return RaySettings(cpus=None if wanted is None else max(1, min(wanted, mine or 1)))
 
 
 WORKPLACES: Mapping[str, Callable[[LocalService, SearchPlan, StoredJob], Workplace]] = (

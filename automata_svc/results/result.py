@@ -107,7 +107,7 @@ def trial_row(state: JobState, trial: Trial) -> dict[str, Any]:
         "metric": value.metric if value is not None else None,
         "loss": value.loss if value is not None else None,
         "price": price_of(state, trial),
-        "passes": len(trial.passes),
+        "passes": trial.passes,
         "segments": trial.segment,
         "retries": sum(lost.retry for lost in trial.losses),
         "values": [
@@ -242,7 +242,7 @@ def _confirmed(state: JobState, trial: Trial) -> dict[str, Any] | None:
 def _selection(state: JobState) -> dict[str, Any]:
     plan, ready = state.plan, state.subset
     return {
-        "strategy": plan.strategy,
+        "strategy": "external" if plan.is_external else plan.strategy,
         "fraction": plan.fraction,
         "subset_rows": plan.table.subset_rows,
         "artefact": ready.artefact if ready is not None else None,

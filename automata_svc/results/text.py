@@ -111,7 +111,9 @@ def _cost(found: Found, width: int) -> Section:
         ("evaluation", fig.seconds(cost["eval_seconds"]), ""),
         ("selection", fig.seconds(cost["select_seconds"]), _chosen(chosen)),
     ]
-    if cost["wall_seconds"] is not None:
+    if chosen["strategy"] == "external":  # the rest is known to whoever trained
+        rows = [("price", f"{fig.price(cost['price'])} full trainings", "trained elsewhere")]
+    elif cost["wall_seconds"] is not None:
         rows.append(("wall clock", fig.seconds(cost["wall_seconds"]), "with a driver at work"))
     if cost["retries"] or cost["redone_price"]:
         rows.append(

@@ -157,7 +157,7 @@ def _rung_facts(state: JobState, trial: Trial, decided: ev.Decision) -> dict[str
 
 def ranking_at(state: JobState, rung: int, size: int) -> Ranking:
     """A rung as it was when `size` trials had arrived."""
-    ranking = Ranking(state.plan.mode, state.plan.rank_by)
+    ranking = Ranking(state.plan.mode, state.plan.ranks_by(rung))
     for value in list(state.rungs[rung].values.values())[:size]:  # kept in order of arrival
         ranking.add(value)
     return ranking
@@ -190,7 +190,7 @@ def _sentence(state: JobState, trial: Trial, decided: ev.Decision | None) -> str
             return f"{name} was stopped {where}: {decided.rule}."
         return (
             f"{name} was stopped {where}: rank {decided.rank} of {decided.size} by "
-            f"{ranked_by(state)}, and {_best(decided.cutoff)} went on."
+            f"{ranked_by(state, decided.rung)}, and {_best(decided.cutoff)} went on."
         )
     if kind == "guard" and trial.guard is not None:
         at = f"share {share_of(state, trial):.3g}"
@@ -214,10 +214,10 @@ def _sentence(state: JobState, trial: Trial, decided: ev.Decision | None) -> str
     return f"{name} was cancelled: {trial.move.reason}."
 
 
-def ranked_by(state: JobState) -> str:
+def ranked_by(state: JobState, rung: int) -> str:
     """What a place at a rung is decided by, in words."""
     names = {"metric": state.plan.metric, "loss": state.plan.loss_metric}
-    found = [names[key] for key in state.plan.rank_by]
+    found = [names[key] for key in state.plan.ranks_by(rung)]
     return found[0] if len(found) == 1 else f"the better of its ranks in {' and '.join(found)}"
 
 

@@ -2,6 +2,7 @@
 
     subsets/<key>/manifest.json   what it was made from, and the digest of its arrays; written last
     subsets/<key>/<sha256>        the arrays, NPZ without pickles
+    subsets/<key>/condemned       nobody uses it: it goes, unless somebody asks for it before
 
 The key is over everything that decides the arrays, so that equal requests of any trial, job or
 machine meet the same bytes, and nobody needs to be told when something changed.
@@ -24,7 +25,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from automata_svc.blobs import BlobStore, single_flight
+from automata_svc.blobs import BlobStore, held_if_free, single_flight
 from automata_svc.blobs.leases import TTL_S
 from automata_svc.datasets import Dataset
 from automata_svc.errors import Conflict, Damaged, NotFound, SpecError, UnknownName
@@ -34,6 +35,7 @@ from automata_svc.selection.types import Arrays, Rows
 
 FORMAT = 1  # of the manifest and the arrays' file; part of the key
 FOLDER = "subsets"
+CONDEMNED = "condemned"
 LIBRARIES = ("numpy", "scikit-learn", "scipy")  # what may round differently: said, not keyed
 
 
@@ -48,7 +50,7 @@ class Request:
     size: int  # k, rows of a subset
     options: Mapping[str, Any]  # all of the strategy's options, defaults included
     seed: int  # of the job
-    owner: str = ""  # a job that shares it with nobody; "": whoever asks for the same gets it
+    owner: str = ""  # see `owner_of`; "": whoever asks for the same gets it
 
     @property
     def key(self) -> str:
@@ -93,6 +95,18 @@ class Built:
         int  # rows run forward for this call; 0 for a hit, and for encoders without a network
     )
     note: str = ""  # what a user should hear, e.g. that a damaged one was rebuilt
+
+
+PROJECT = "project "  # in front of a project's name; no job's id begins so
+
+
+def owner_of(scope: str, job: str, project: str) -> str:
+    """Whose an artefact is: it goes into the key, so that nobody else ever reads it.
+
+    Args:
+        scope: "job", "project" or "shared", as a job's file says.
+    """
+    return {"job": job, "project": PROJECT + project, "shared": ""}[scope]
 
 
 def artefact_key(
@@ -141,7 +155,7 @@ def request_for(
         size: k, rows of a subset.
         options: those that differ from the strategy's defaults, or all.
         seed: of the job.
-        owner: a job that is to have it alone; "": shared.
+        owner: of `owner_of`; "": shared by all.
 
     Raises:
         UnknownName: no such strategy.
@@ -173,6 +187,7 @@ def load_or_build(
     ttl_s: float = TTL_S,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Built:
     """The artefact's arrays: read, or built once while others that ask for the same wait.
 
@@ -180,7 +195,7 @@ def load_or_build(
 
     Args:
         ttl_s: seconds without a sign of life after which another builder counts as dead.
-        wall, monotonic: clocks, for what is said of time.
+        wall, monotonic, sleep: clocks, for what is said of time, and between looks.
 
     Raises:
         Conflict: the request is for another dataset.
@@ -194,8 +209,13 @@ def load_or_build(
         )
     started = monotonic()
     damage: list[str] = []
+    reprieved = False
 
     def read() -> Arrays | None:
+        # Looked at first: what is read before it was condemned is used, and said so, long before
+        # it is taken away. What is condemned is read under the lease, as if it were to be built.
+        if store.exists(_condemned_key(request.key)):
+            return None
         try:
             return read_arrays(store, request.key)
         except NotFound:
@@ -206,23 +226,31 @@ def load_or_build(
             return None
 
     def build() -> Arrays:
+        nonlocal reprieved
+        if store.exists(_condemned_key(request.key)):
+            store.delete(_condemned_key(request.key))
+            found = read()
+            if found is not None:
+                reprieved = True
+                return found
         begun = monotonic()
         arrays = _prepare(request, dataset)
         _write(store, request, dataset, arrays, monotonic() - begun, wall)
         return arrays
 
-    flight = single_flight(store, f"{FOLDER}/{request.key}", build, read, ttl_s=ttl_s)
-    how = "built anew" if flight.built else "built anew by another process"
+    flight = single_flight(store, _folder(request.key), build, read, ttl_s=ttl_s, sleep=sleep)
+    was_built = flight.built and not reprieved
+    how = "built anew" if was_built else "built anew by another process"
     note = f"{damage[0]}; {how}" if damage else ""
-    if flight.waited_s > 0 and not flight.built and not damage:
+    if flight.waited_s > 0 and not was_built and not reprieved and not damage:
         note = f"built by another process; waited {flight.waited_s:.1f} s"
     rows = ENCODERS[request.encoder].forward_rows * len(dataset.train) if request.encoder else 0
     return Built(
         arrays=_frozen(flight.value),
         key=request.key,
-        hit=not flight.built,
+        hit=not was_built,
         seconds=monotonic() - started,
-        forward_rows=rows if flight.built else 0,
+        forward_rows=rows if was_built else 0,
         note=note,
     )
 
@@ -283,6 +311,48 @@ def show(store: BlobStore, key: str) -> Manifest:
     return _read_manifest(store, fitting[0])
 
 
+def condemn(store: BlobStore, key: str) -> None:
+    """Says that nobody uses an artefact; whoever asks for it from here on takes that back."""
+    store.put(_condemned_key(key), b"")
+
+
+def reprieve(store: BlobStore, key: str) -> None:
+    """Takes it back."""
+    store.delete(_condemned_key(key))
+
+
+def remove(store: BlobStore, key: str, is_used: Callable[[], bool], min_age_s: float) -> bool:
+    """Takes an artefact away that was condemned long enough ago; False: it stays.
+
+    Nobody can build it meanwhile, or begin to use it: what is condemned is read under the lease
+    that is held here. A kill in between leaves it condemned and without its manifest: unreadable,
+    and removable.
+
+    Args:
+        is_used: asked once more, under the lease.
+        min_age_s: seconds since it was condemned, on the store's clock. Whoever read it just
+            before must have had the time to say so.
+    """
+    with held_if_free(store, _folder(key)) as is_held:
+        if is_held is None:
+            return False
+        found = {entry.key: entry.modified for entry in store.entries(_folder(key))}
+        # Not as the caller saw it: it may have been taken back and condemned again since.
+        condemned_at = found.pop(_condemned_key(key), None)
+        if condemned_at is None or store.now() - condemned_at < min_age_s:
+            return False
+        if is_used():
+            reprieve(store, key)
+            return False
+        # The manifest first, so that it never names arrays that are gone; the mark last.
+        for one in sorted(found, key=lambda one: one != _manifest_key(key)):
+            if not is_held():
+                return False
+            store.delete(one)
+        reprieve(store, key)
+    return True
+
+
 def _prepare(request: Request, dataset: Dataset) -> Arrays:
     vectors = encode(request.encoder, dataset, request.seed) if request.encoder else None
     rows = Rows(dataset.train.y, dataset.shape.n_classes, vectors)
@@ -306,7 +376,7 @@ def _write(
     stream = io.BytesIO()
     np.savez(stream, **cast(dict[str, Any], dict(arrays)))
     data = stream.getvalue()
-    folder = f"{FOLDER}/{request.key}"
+    folder = _folder(request.key)
     blob = store.put_content(folder, data)
     forward = ENCODERS[request.encoder].forward_rows if request.encoder else 0
     manifest = Manifest(
@@ -343,6 +413,14 @@ def _read_manifest(store: BlobStore, key: str) -> Manifest:
     if not key == manifest.key == written_for or len(manifest.sha256) != 64:
         raise Damaged(f"the manifest of artefact {key[:12]} is that of another request")
     return manifest
+
+
+def _folder(key: str) -> str:
+    return f"{FOLDER}/{key}"
+
+
+def _condemned_key(key: str) -> str:
+    return f"{FOLDER}/{key}/{CONDEMNED}"
 
 
 def _manifest_key(key: str) -> str:

@@ -15,10 +15,12 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SerializerFunctionWrapHandler,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from automata_svc.spec.base import (
     AnyScalar,
@@ -87,6 +89,24 @@ class DatasetSpec(Model):
         return self
 
 
+class RuntimeEnv(Model):
+    """What a trial's process gets besides the template; only where a service runs the job."""
+
+    pip: tuple[Text, ...] = ()  # requirement strings, installed by Ray on the cluster
+    env_vars: Annotated[
+        dict[str, str], BeforeValidator(as_labels)
+    ] = {}  # whoever reads the job reads them
+    secrets: tuple[Text, ...] = ()  # names from the operator's allow-list; values are never stored
+
+
+class ExternalSpec(Model):
+    """Trials that are trained elsewhere and report by ask and tell."""
+
+    timeout: Annotated[Seconds, Field(gt=0)] = 3600.0  # silence after which a client counts as lost
+    # equal parts of a training that can be told of (its epochs, say); rungs round up to them
+    passes: Annotated[Int, Field(ge=1, le=10_000)] = 10_000
+
+
 class Resources(Model):
     """What one segment holds while it runs."""
 
@@ -95,12 +115,28 @@ class Resources(Model):
 
 
 class TrialSpec(Model):
-    """What one configuration trains."""
+    """What one configuration trains: a template on a dataset, or something outside (external)."""
 
-    template: Text  # a name, or the path of a file
-    dataset: DatasetSpec
+    external: ExternalSpec | None = None  # instead of template and dataset: ask and tell
+    # a name, name@sha256 of a pushed one, or the path of a file
+    template: Annotated[Text | None, Field(validate_default=True)] = None
+    dataset: Annotated[DatasetSpec | None, Field(validate_default=True)] = None
+    code: Text | None = None  # a folder that the template may import from
+    runtime_env: RuntimeEnv = RuntimeEnv()
     settings: dict[str, AnyScalar] = {}  # parameters of the template that are not searched
     resources: Resources = Resources()
+
+    @field_validator("template", "dataset", "code", mode="after")
+    @classmethod
+    def _one_of_two(cls, value: Any, info: ValidationInfo) -> Any:
+        if "external" not in info.data:  # it has mistakes of its own
+            return value
+        if info.data["external"] is None:
+            if value is None and info.field_name != "code":
+                raise PydanticKnownError("missing")
+        elif value is not None:
+            raise said("does not go with external: what is trained is not ours")
+        return value
 
 
 # ---- objective ----------------------------------------------------------------------------------
@@ -161,7 +197,8 @@ class SubsetSpec(Model):
 
     strategy: Text = "adaptive_random"
     fraction: Share = 0.1  # subset rows / training rows
-    scope: Literal["job", "project"] = "project"  # who shares a model-free subset
+    # who shares a model-free subset; shared: all projects of the service
+    scope: Literal["job", "project", "shared"] = "project"
     select_every: Annotated[Int, Field(ge=1)] | None = (
         None  # walks over a subset between selections
     )
@@ -259,6 +296,26 @@ class CheckpointSpec(Model):
     every_share: Annotated[Float, Field(gt=0, le=0.5)] = 0.05  # of a full training
 
 
+# ---- with a service -----------------------------------------------------------------------------
+
+JobNews = Literal["succeeded", "failed", "cancelled", "paused"]
+
+
+class NotifySpec(Model):
+    """Whom to tell when a job reaches a state."""
+
+    events: tuple[JobNews, ...] = ("succeeded", "failed")
+    webhook: Annotated[str, Field(min_length=1, max_length=2000)]  # http(s) URL; signed, retried
+
+
+class RetentionSpec(Model):
+    """How long things are kept after a job has ended; null: for ever."""
+
+    checkpoints: Annotated[Seconds, Field(gt=0)] | None = 14 * 86_400.0  # all but the winner's
+    keep_best: Bool = True  # the winner's checkpoint stays as long as the job
+    job: Annotated[Seconds, Field(gt=0)] | None = None  # the job itself, its log and its logs
+
+
 # ---- the job ------------------------------------------------------------------------------------
 
 _Space = Annotated[
@@ -287,6 +344,10 @@ class JobSpec(Model):
         None  # segments at a time; null: all free slots
     )
     checkpoint: CheckpointSpec = CheckpointSpec()
+    queue: Name = "default"  # the following are a service's; a job run here ignores them
+    priority: Annotated[Int, Field(ge=0, le=100)] = 50  # higher first
+    notify: tuple[NotifySpec, ...] = ()
+    retention: RetentionSpec = RetentionSpec()
 
     @field_validator("guards", mode="after")
     @classmethod

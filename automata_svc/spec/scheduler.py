@@ -12,7 +12,7 @@ from automata_svc.spec.base import Float, Int, Mistakes, Model, said
 
 Share = Annotated[Float, Field(gt=0, le=1)]
 
-# What each type reads besides `type` and `rank_by`.
+# What each type reads besides `type`, `rank_by` and `average`.
 _READS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "fifo": frozenset({"max_share"}),
@@ -39,9 +39,13 @@ class SchedulerSpec(Model):
     type: Literal["fifo", "successive_halving", "asha", "asha_promote"] = "successive_halving"
     # a trial's rank is the better of these two; where no loss is reported, the metric's
     rank_by: tuple[Literal["metric", "loss"], ...] = ("metric", "loss")
+    # values in the search are those of averaged weights, which show what the finish will make of a
+    # trial; false: of the weights as they are
+    average: bool = True
     shares: tuple[Share, ...] | None = None  # the rungs, in full trainings
     keep: tuple[Annotated[Int, Field(ge=1)], ...] | None = None  # how many go on from each
-    # validation rows a value at each rung is taken on at most; null: all
+    # validation rows a value at each rung is taken on at most (the loss alone ranks there, if it
+    # is in rank_by); null: all
     eval_rows: tuple[Annotated[Int, Field(ge=1)] | None, ...] | None = None
     reduction_factor: Annotated[Float, Field(gt=1)] | None = None  # η: one in η goes on
     grace_share: Share | None = None  # the first rung

@@ -17,7 +17,6 @@ from automata_svc.spec.base import show
 _NO_POWER = (
     "cannot be kept: there is no power reading, so energy is unknown; use price or wall_clock"
 )
-_SERVICE = "belongs to the service, and a job that runs here has none; remove it"
 _KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "": {
@@ -26,11 +25,7 @@ _KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         },
         "metadata": {"annotations": "not taken; labels are"},
         "spec": {
-            "queue": _SERVICE,
-            "priority": _SERVICE,
-            "notify": _SERVICE,
-            "retention": _SERVICE,
-            "sinks": _SERVICE,
+            "sinks": "not taken; trials, results and events are read over HTTP or exported",
             "labels": "belongs into metadata",
             "name": "belongs into metadata",
             "project": "belongs into metadata",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from automata_svc.trials.errors import CheckpointMismatch
 FORMAT = 1
 
 
-def checkpoint_key(job: str, trial: int, boundary: int, segment: int) -> str:
-    """Where a checkpoint lives; the segment is in it since a worker may outlive its driver."""
-    return f"checkpoints/{job}/{trial}/{boundary}-s{segment}.pt"
+@dataclass(frozen=True)
+class Beside:
+    """What a checkpoint holds beside the template's own objects."""
+
+    subset: Mapping[str, Any] | None = None  # `Walk.state()`
+    average: Mapping[str, Any] | None = None  # `WeightAverage.state()`
 
 
 def pack(
-    holders: Sequence[Any], boundary: int, rows: int, batch_size: int, subset: Any | None
+    holders: Sequence[Any], boundary: int, rows: int, batch_size: int, beside: Beside
 ) -> bytes:
     """Bytes of everything that the next pass depends on.
 
@@ -30,7 +34,7 @@ def pack(
         boundary: passes done.
         rows: training rows stepped.
         batch_size: the trial's.
-        subset: `Walk.state()`.
+        beside: what is not the template's.
     """
     body = {
         "format": FORMAT,
@@ -40,7 +44,8 @@ def pack(
         "classes": [_class(holder) for holder in holders],
         "shapes": [_shapes(holder) for holder in holders],
         "states": [holder.state_dict() for holder in holders],
-        "subset": None if subset is None else _to_tensors(subset),
+        "subset": None if beside.subset is None else _to_tensors(beside.subset),
+        "average": None if beside.average is None else dict(beside.average),
     }
     out = io.BytesIO()
     torch.save(body, out)
@@ -49,8 +54,8 @@ def pack(
 
 def unpack(
     data: bytes, holders: Sequence[Any], boundary: int, batch_size: int, name: str
-) -> Mapping[str, Any] | None:
-    """Put a checkpoint into `holders` and return the subset it holds.
+) -> Beside:
+    """Put a checkpoint into `holders` and return what else it holds.
 
     Only plain data is read (`weights_only`): a checkpoint runs no code.
 
@@ -85,7 +90,7 @@ def unpack(
                 f"checkpoint {name} does not fit {_class(holder)}: {error}"
             ) from error
     subset = body["subset"]
-    return None if subset is None else _to_arrays(subset)
+    return Beside(None if subset is None else _to_arrays(subset), body.get("average"))
 
 
 def _class(holder: Any) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from automata_svc.trials import fast_step
+from automata_svc.trials.average import EVERY, WeightAverage
 from automata_svc.trials.types import PassTable, Stat
 
 MANY_TENSORS = 16  # measured: below it python adds the norms faster than two more torch calls do
@@ -36,8 +37,9 @@ class Finish:
 class Stepper:
     """Backward, gradient norm, optimizer step; remembers losses and norms of the pass."""
 
-    def __init__(self, finish: Finish) -> None:
+    def __init__(self, finish: Finish, average: WeightAverage | None = None) -> None:
         self._finish = finish
+        self.average = average
         self._model: Any = None
         self._optimizer: Any = None
         self._parameters: list[Tensor] = []
@@ -68,6 +70,8 @@ class Stepper:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         norm = global_norm(gradients)
         value = loss.item()
+        if self.average is not None and self.count % EVERY == 0:
+            self.average.update(rows)
         self.count += 1
         applied = math.isfinite(value) and math.isfinite(norm)
         if applied:

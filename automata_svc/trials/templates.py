@@ -6,6 +6,7 @@ import ast
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
@@ -98,13 +99,30 @@ def packaged_folder() -> Path:
 
 
 def read_template(path: Path) -> Template:
-    """Read one file.
+    """Read one file; again only if it has changed.
 
     Raises:
         SpecError: it is not a usable template; every mistake with its line.
     """
-    source = str(path)
-    raw = path.read_bytes()
+    seen = path.stat()
+    return _read(path, (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, seen: tuple[int, ...]) -> Template:
+    return parse_template(path.read_bytes(), path.stem, str(path))
+
+
+def parse_template(raw: bytes, name: str, source: str) -> Template:
+    """What a template's bytes declare.
+
+    Args:
+        name: what it is called.
+        source: where it is from; the path of the template, and of its mistakes.
+
+    Raises:
+        SpecError: as `read_template`.
+    """
     try:
         text = raw.decode()
         tree = ast.parse(text)
@@ -124,7 +142,7 @@ def read_template(path: Path) -> Template:
     if problems:
         raise SpecError(problems, source)
     return Template(
-        name=path.stem,
+        name=name,
         path=source,
         text=text,
         sha256=hashlib.sha256(raw).hexdigest(),

@@ -14,14 +14,22 @@ from torch import Tensor, nn
 from automata_svc.datasets.types import Shape
 from automata_svc.errors import AutomataError
 from automata_svc.selection.types import FactoredGradients
-from automata_svc.trials.checkpoint import checkpoint_key, pack, unpack
+from automata_svc.trials.average import WeightAverage
+from automata_svc.trials.checkpoint import Beside, pack, unpack
 from automata_svc.trials.data import EvalSplit, TrialData
 from automata_svc.trials.errors import TemplateError, TrialStopped
 from automata_svc.trials.gradients import RowLoss, last_layer_gradients
 from automata_svc.trials.params import TrialParams
 from automata_svc.trials.process import reseed, undisturbed
 from automata_svc.trials.steps import Finish, Stepper, stat
-from automata_svc.trials.types import Cost, PassStats, Reply, Report, SegmentOrder
+from automata_svc.trials.types import (
+    Cost,
+    PassStats,
+    Reply,
+    Report,
+    SegmentOrder,
+    checkpoint_key,
+)
 from automata_svc.trials.walk import Walk
 from automata_svc.trials.weights import unit_weights
 
@@ -70,7 +78,8 @@ class Trial(Generic[P]):
         self._blobs = blobs
         self._send = send
         self._batch_size = batch_size
-        self._stepper = Stepper(Finish(order.table, finish))
+        self._average = WeightAverage() if order.average else None
+        self._stepper = Stepper(Finish(order.table, finish), self._average)
         self._due = {*order.checkpoints_at, *order.values_at, order.to_boundary}
         self._holders: tuple[Any, ...] = ()
         self._pass: int | None = None  # the pass being trained
@@ -110,6 +119,8 @@ class Trial(Generic[P]):
                     " load_state_dict, so it could not go on after a restart"
                 )
         order = self._order
+        if not isinstance(model, nn.Module):
+            self._average = self._stepper.average = None  # weights that we do not know
         self._resume()
         last = order.from_boundary + 1 if order.phase == "test" else order.to_boundary
         for p in range(order.from_boundary, last):
@@ -195,6 +206,9 @@ class Trial(Generic[P]):
     def report(self, metrics: Metrics) -> None:
         """Ends a pass. `metrics` is called with a split where a value is due, else not at all.
 
+        Where the job averages weights (`scheduler.average`), the model holds the averaged ones
+        while `metrics` runs in a search; in a confirmation, and everywhere else, its own.
+
         Args:
             metrics: split → {"accuracy": …, "loss": …}; the split has tensors `x` and `y`, and
                 `batches(size)`. Names get the split's in front: val_accuracy.
@@ -218,7 +232,7 @@ class Trial(Generic[P]):
         values_due = order.values_at.get(boundary)
         found = None
         if values_due is not None:
-            found = self._evaluate(metrics, self._data.val_split(values_due, order.seed))
+            found = self._values(metrics, values_due)
         self._report(boundary, found, key, done=boundary == order.to_boundary)
 
     # ---- inside
@@ -229,6 +243,8 @@ class Trial(Generic[P]):
         self._facts = {}
         self._select_seconds = 0.0
         self._stepper.start_pass()
+        if self._average is not None:
+            self._average.watch(self._holders[0])
         # Each pass has seeds of its own, so that a trial that goes on from here draws the same.
         reseed(self._order.seed, self._order.trial, p, "pass")
         self._started = perf_counter()
@@ -244,6 +260,9 @@ class Trial(Generic[P]):
         if self._stepper.count == 0:
             raise TemplateError(f"pass {p} made no trial.step; call it for each batch")
         self._record(p)
+        if self._average is not None:
+            self._average.watch(self._holders[0])
+            self._average.update(self._rows)
 
     def _record(self, p: int) -> None:
         stepper, rows = self._stepper, self._rows - self._order.table.rows_at(p)
@@ -284,12 +303,20 @@ class Trial(Generic[P]):
         self._spend(Cost(forward_rows=len(split), eval_seconds=perf_counter() - before))
         return {f"{split.name}_{name}": plain(value) for name, value in found.items()}
 
+    def _values(self, metrics: Metrics, rows: int) -> dict[str, Any]:
+        """The metrics on at most so many validation rows (0: all), of averaged weights if kept."""
+        split = self._data.val_split(rows, self._order.seed)
+        if self._average is None:
+            return self._evaluate(metrics, split)
+        with self._average.in_place():
+            return self._evaluate(metrics, split)
+
     def _save(self, boundary: int) -> str:
         order = self._order
         key = checkpoint_key(order.job, order.trial, boundary, order.segment)
         self._blobs.put(
             key,
-            pack(self._holders, boundary, self._rows, self._batch_size, self._walk.state()),
+            pack(self._holders, boundary, self._rows, self._batch_size, self._beside()),
         )
         return key
 
@@ -302,14 +329,20 @@ class Trial(Generic[P]):
                     " checkpoint to go on from"
                 )
             return
-        subset = unpack(
+        beside = unpack(
             self._blobs.get(order.checkpoint),
             self._holders,
             order.from_boundary,
             self._batch_size,
             order.checkpoint,
         )
-        self._walk.restore(subset)
+        self._walk.restore(beside.subset)
+        if self._average is not None:
+            self._average.restore(beside.average, self.device)
+
+    def _beside(self) -> Beside:
+        average = None if self._average is None else self._average.state()
+        return Beside(self._walk.state(), average)
 
     def _report(
         self,
@@ -340,17 +373,17 @@ class Trial(Generic[P]):
 
 
 def batch_sizes(rows: int, size: int) -> list[int]:
-    """Sizes of a pass's batches: whole ones, then the rest.
+    """Sizes of a pass's batches: ⌈rows/size⌉ of them, nearly equal, none larger than asked.
 
-    A rest of one row joins the batch before it: batch normalisation cannot use a single row.
+    Whole batches and a rest would end each pass with a few rows' noisy step, just where a value is
+    taken (letter: 10,500 = 41 × 256 + 4). A batch of one row, which batch normalisation cannot use,
+    is avoided by one batch less.
     """
-    whole, rest = divmod(rows, size)
-    sizes = [size] * whole
-    if rest == 1 and whole:
-        sizes[-1] += 1
-    elif rest:
-        sizes.append(rest)
-    return sizes
+    count = -(-rows // size)
+    if size > 1 and rows < 2 * count:
+        count = max(1, rows // 2)
+    least, more = divmod(rows, count)
+    return [least + 1] * more + [least] * (count - more)
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from automata_svc.blobs.signed import Access
+
 Phase = Literal["search", "confirm", "test"]
 
 
@@ -91,6 +93,14 @@ class SegmentOrder:
     finish: float  # share of the training over which the lr goes linearly to 0; 0: never
     threads: int = 1
     max_share: float = 1.0  # trial.progress is share / max_share
+    average: bool = False  # values in the search are those of averaged weights
+    # what of the store the worker may read and write; None: it opens the store itself
+    access: Access | None = field(default=None, repr=False)
+
+
+def checkpoint_key(job: str, trial: int, boundary: int, segment: int) -> str:
+    """Where a checkpoint lives; the segment is in it since a worker may outlive its driver."""
+    return f"checkpoints/{job}/{trial}/{boundary}-s{segment}.pt"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from automata_svc.tuning.guards import GUARDS
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.schedulers import SCHEDULERS
 from automata_svc.tuning.searchers import SEARCHERS
-from automata_svc.tuning.state import JobState, Trial
+from automata_svc.tuning.state import JOB_ENDS, JobState, Trial
 
 
 class Decider:
@@ -91,20 +91,27 @@ class Decider:
                 what.trial, what.segment, what.reason, what.detail, what.retry, time
             )
 
+    def claimed(self, state: JobState, what: given.Claimed, time: float) -> Iterator[ev.Event]:
+        number = state.unclaimed() if what.trial is None else what.trial
+        opened = None if number is None else state.open.get(number)
+        if number is not None and opened is not None and opened.client in (None, what.client):
+            yield ev.SegmentClaimed(number, opened.number, what.client, time)
+
     def slots_set(self, state: JobState, what: given.SlotsSet, time: float) -> Iterator[ev.Event]:
         if what.slots != state.slots:
             yield ev.SlotsChanged(what.slots)
 
     def asked(self, state: JobState, what: given.Asked, time: float) -> Iterator[ev.Event]:
         yield ev.Command(what.verb, what.reason, time)
-        if what.verb in ("pause", "halt"):
-            yield ev.JobState("PAUSED", what.reason or "paused by the user", time)
-            return
-        reason = what.reason or "stopped by the user"
-        for trial in state.trials:
-            if not trial.is_over:
-                yield ev.TrialEnded(trial.number, "CANCELLED", reason, time)
-        yield ev.JobState("CANCELLED", reason, time)
+        came_from, to, usual = given.VERBS[what.verb]
+        if state.state not in came_from:
+            return  # it came too late: what it is about has passed
+        reason = what.reason or usual
+        if to in JOB_ENDS:
+            for trial in state.trials:
+                if not trial.is_over:
+                    yield ev.TrialEnded(trial.number, "CANCELLED", reason, time)
+        yield ev.JobState(to, reason, time)
 
     def ticked(self, state: JobState, what: given.Ticked, time: float) -> Iterator[ev.Event]:
         limit = self.plan.wall_clock_s
@@ -192,8 +199,17 @@ class Decider:
             if step is None:
                 break
             yield step
-        if not state.open and not state.ready and not state.is_over:
+        # Without a slot nothing was tried, and what was not tried is not over.
+        if state.free_slots > 0 and not state.open and not state.ready and not state.is_over:
             yield from self._finish(state, time)
+
+    def could_start(self, state: JobState) -> bool:
+        """Whether one more slot would be used."""
+        if state.ready:
+            return True
+        if state.confirm is not None or state.closed is not None:
+            return False
+        return len(state.trials) < self.plan.trials or self.scheduler.promotion(state) is not None
 
     def _close_if_reached(self, state: JobState, time: float) -> Iterator[ev.Event]:
         patience = self.plan.no_improve_trials
@@ -255,9 +271,10 @@ class Decider:
         )
 
     def _out_of_budget(self, state: JobState) -> str:
+        confirm = " and to confirm the best" if self.plan.confirm else ""
         return (
             f"budget: {state.price:.3g} of price {self.plan.price_limit:g} is spent and the rest "
-            "is needed to finish what runs and to confirm the best"
+            f"is needed to finish what runs{confirm}"
         )
 
     # ---- the end
@@ -372,6 +389,7 @@ _FACTS: Mapping[type[given.Input], Callable[..., Iterator[ev.Event]]] = MappingP
         given.SubsetBuilt: Decider.subset_built,
         given.Reported: Decider.reported,
         given.SegmentFailed: Decider.segment_failed,
+        given.Claimed: Decider.claimed,
         given.SlotsSet: Decider.slots_set,
         given.Asked: Decider.asked,
         given.Ticked: Decider.ticked,

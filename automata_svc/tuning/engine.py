@@ -79,8 +79,16 @@ class Engine:
 
     @property
     def finished(self) -> bool:
-        """Nothing more will be ordered: the job is over or paused (or the engine broke)."""
-        return self._broken or self.state.is_over or self.state.state == "PAUSED"
+        """Nothing more will be ordered: the job is over or paused, or waits for its next driver
+        (or the engine broke)."""
+        state = self.state
+        waits = state.state in ("QUEUED", "STARTING") and bool(state.drivers)
+        return self._broken or state.is_over or state.state == "PAUSED" or waits
+
+    @property
+    def broken(self) -> bool:
+        """Whether the state is ahead of the log, and of no use any more."""
+        return self._broken
 
     def handle(self, *inputs: given.Input) -> None:
         """Decides on the inputs in order, stores what was decided, then lets it be acted on.
@@ -142,6 +150,11 @@ class Engine:
             self.handle(what)
             return "continue" if self.wants(what.report.trial, what.report.segment) else "stop"
 
+    def could_start(self) -> bool:
+        """Whether one more slot would be used at once."""
+        with self._lock:
+            return not self.finished and self._decider.could_start(self.state)
+
     def referenced_blobs(self) -> set[str]:
         """Checkpoints that the state may still ask for; any other of the job's is an orphan."""
         keys = {key for trial in self.state.trials for key in trial.checkpoints.values()}
@@ -179,6 +192,7 @@ def segment_order(state: JobState, event: ev.SegmentStarted) -> SegmentOrder:
         finish=plan.finish,
         threads=plan.threads,
         max_share=_max_share(plan, trial, table),
+        average=plan.average and event.phase == "search",
     )
 
 

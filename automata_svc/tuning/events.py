@@ -45,7 +45,7 @@ class JobState(Event):
 
 @dataclass(frozen=True)
 class Command(Event):
-    """A drive is to end: a user says "stop" or "pause", or the store fails and it is "halt"."""
+    """A user, or a service's controller, asked for one of `inputs.VERBS`."""
 
     verb: str
     reason: str = ""
@@ -165,6 +165,16 @@ class SegmentLost(Event):
 
 
 @dataclass(frozen=True)
+class SegmentClaimed(Event):
+    """A client trains this segment, and is alive; again where it asks for it once more."""
+
+    trial: int
+    segment: int
+    client_id: str
+    time: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrialEnded(Event):
     """A trial is over for another reason than a rung."""
 
@@ -236,6 +246,7 @@ KINDS: Mapping[str, type[Event]] = MappingProxyType(
         "guard": Guard,
         "decision": Decision,
         "segment_lost": SegmentLost,
+        "segment_claimed": SegmentClaimed,
         "trial_ended": TrialEnded,
         "search_closed": SearchClosed,
         "confirm_started": ConfirmStarted,
@@ -244,6 +255,13 @@ KINDS: Mapping[str, type[Event]] = MappingProxyType(
         "replay_divergence": ReplayDivergence,
     }
 )
+# What comes from outside; the events between two of these were decided on the first.
+FACTS: frozenset[type[Event]] = frozenset(
+    {
+        DriverStarted, SubsetReady, Passes, SegmentLost, SegmentClaimed, SlotsChanged, Command,
+        Tick,
+    }
+)  # fmt: skip
 _NAME_OF = {cls: name for name, cls in KINDS.items()}
 
 

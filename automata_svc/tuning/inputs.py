@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from automata_svc.errors import Damaged, NotFound, Unavailable
 from automata_svc.trials.errors import CheckpointMismatch
@@ -57,13 +58,42 @@ class SegmentFailed(Input):
 
 
 @dataclass(frozen=True)
+class Claimed(Input):
+    """A client takes a segment that nobody has (None: the first such), or shows it lives."""
+
+    client: str
+    trial: int | None = None
+
+
+@dataclass(frozen=True)
 class SlotsSet(Input):
     slots: int
 
 
+# Every state that a job does not stay in for good.
+_LIVE = frozenset({"QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING"})
+_DRIVEN = frozenset({"QUEUED", "STARTING", "RUNNING"})
+
+# verb → states it applies to, the state it leads to, and the reason where none is given. In any
+# other state it is recorded and changes nothing.
+VERBS: Mapping[str, tuple[frozenset[str], str, str]] = MappingProxyType(
+    {
+        "stop": (_LIVE, "CANCELLED", "stopped by the user"),
+        "pause": (_DRIVEN, "PAUSED", "paused by the user"),
+        "resume": (frozenset({"PAUSED"}), "QUEUED", "resumed by the user"),
+        # Nobody's wish: "halt" where the store takes nothing, the others by a service's controller.
+        "halt": (_DRIVEN, "PAUSED", "paused: it cannot go on now"),
+        "start": (frozenset({"QUEUED"}), "STARTING", "a driver starts"),
+        "requeue": (_LIVE, "QUEUED", "its driver ended"),  # by a fault, which counts
+        "recycle": (_LIVE, "QUEUED", "its driver made room for the next"),  # as it should
+        "fail": (_LIVE, "FAILED", "its drivers get no further"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Asked(Input):
-    """Ends a drive: "stop" the job too; "pause" and "halt" (nobody asked) leave it resumable."""
+    """One of VERBS: a user's command, or a controller's step. Ends a drive, if there is one."""
 
     verb: str
     reason: str = ""

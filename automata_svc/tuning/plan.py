@@ -24,6 +24,7 @@ class Rung:
     share: float  # where it lands: rows / (epochs × N)
     keep: int | None  # how many go on from here (synchronous schedulers)
     eval_rows: int = 0  # validation rows a value here is taken on at most; 0: all
+    rank_by: tuple[str, ...] | None = None  # what ranks here; None: as everywhere in the plan
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,12 @@ class SearchPlan:
     strategy_options: Mapping[str, Any] = field(default_factory=dict)
     select_every: int = 1
     encoder: str | None = None
-    scope: Literal["job", "project"] = "project"  # who shares the model-free subsets
+    scope: Literal["job", "project", "shared"] = "project"  # who shares the model-free subsets
     finalists: int = 1
     confirm: bool = True
     resume: bool = True  # a confirmation goes on from the last rung; else it starts at 0
     finish: float = 0.2
+    average: bool = False  # values in the search are those of averaged weights
     checkpoint_every: float = 0.05
     price_limit: float | None = None
     wall_clock_s: float | None = None
@@ -74,11 +76,18 @@ class SearchPlan:
     cpus: float = 1.0
     gpus: float = 0.0
     dataset_digest: str = ""  # of the rows it was planned for; "": any
+    # trials are trained elsewhere, and a client that is silent for longer counts as lost
+    client_timeout_s: float | None = None
 
     @property
     def total_rows(self) -> int:
         """Rows of one full training: the unit of share and price."""
         return self.table.total_rows
+
+    @property
+    def is_external(self) -> bool:
+        """Whether clients train the trials, by ask and tell."""
+        return self.client_timeout_s is not None
 
     @property
     def threads(self) -> int:
@@ -90,6 +99,11 @@ class SearchPlan:
     def eval_rows(self, rung: Rung) -> int:
         """Validation rows that a value at this rung really takes."""
         return min(rung.eval_rows or self.n_val, self.n_val)
+
+    def ranks_by(self, rung: int) -> tuple[str, ...]:
+        """What ranks trials at a rung, by its number."""
+        own = self.rungs[rung].rank_by if rung < len(self.rungs) else None
+        return self.rank_by if own is None else own
 
     def confirm_table(self, boundary: int) -> PassTable:
         """The passes of a confirmation that goes on from a search boundary: all rows, by epoch.
@@ -127,7 +141,12 @@ class SearchPlan:
         known = {f.name for f in fields(cls)}
         values = {name: value for name, value in body.items() if name in known}
         values["table"] = PassTable(**values["table"])
-        values["rungs"] = tuple(Rung(**rung) for rung in values["rungs"])
+        values["rungs"] = tuple(_rung(rung) for rung in values["rungs"])
         for name in ("rank_by", "start_points", "guards"):
             values[name] = tuple(values[name])
         return cls(**values)
+
+
+def _rung(body: Mapping[str, Any]) -> Rung:
+    own = body.get("rank_by")
+    return Rung(**{**body, "rank_by": None if own is None else tuple(own)})

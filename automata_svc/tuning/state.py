@@ -1,6 +1,7 @@
 """What a job's log adds up to: `evolve` applies one event to the one state, and nothing else does.
 
 job:    QUEUED → STARTING → RUNNING ⇄ PAUSED → STOPPING → SUCCEEDED · FAILED · CANCELLED
+        (back to QUEUED between two drivers of a service)
 trial:  PENDING → RUNNING ⇄ WAITING → COMPLETED · PRUNED (rung) · STOPPED (guard) · FAILED ·
 CANCELLED
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from automata_svc.trials.types import Cost, PassStats, Phase
+from automata_svc.trials.types import Cost, Phase
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.guards.memory import GuardMemory
 from automata_svc.tuning.plan import SearchPlan
@@ -22,9 +23,9 @@ from automata_svc.tuning.ranking import Ranking, Value
 JOB_MOVES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "QUEUED": frozenset({"STARTING", "RUNNING", "PAUSED", "CANCELLED", "FAILED"}),
-        "STARTING": frozenset({"RUNNING", "FAILED", "CANCELLED", "PAUSED"}),
-        "RUNNING": frozenset({"PAUSED", "STOPPING", "SUCCEEDED", "FAILED", "CANCELLED"}),
-        "PAUSED": frozenset({"RUNNING", "STOPPING", "CANCELLED", "FAILED"}),
+        "STARTING": frozenset({"QUEUED", "RUNNING", "FAILED", "CANCELLED", "PAUSED"}),
+        "RUNNING": frozenset({"QUEUED", "PAUSED", "STOPPING", "SUCCEEDED", "FAILED", "CANCELLED"}),
+        "PAUSED": frozenset({"QUEUED", "RUNNING", "STOPPING", "CANCELLED", "FAILED"}),
         "STOPPING": frozenset({"SUCCEEDED", "CANCELLED", "FAILED"}),
         "SUCCEEDED": frozenset(),
         "FAILED": frozenset(),
@@ -76,6 +77,25 @@ class OpenSegment:
     phase: Phase
     from_boundary: int
     to_boundary: int
+    reason: str = ""  # why it was started
+    client: str | None = None  # who trains it, where that is not us
+    seen: float = 0.0  # when that client last said something
+    told: int = 0  # the boundary it last told of
+
+
+@dataclass
+class Told:
+    """What a client told and what it was answered, so that the same gets the same."""
+
+    seq: int
+    segment: int
+    share: float  # to the last digit
+    values: Mapping[str, float]  # those that are finite, as the next two are
+    loss: float | None
+    grad_norm: float | None
+    next_rung: int | None  # its index; None: it stands at the last
+    decision: str = "continue"  # or "wait", "stop"
+    reason: str = ""
 
 
 @dataclass
@@ -102,10 +122,13 @@ class Trial:
     losses: list[ev.SegmentLost] = field(default_factory=list)
     guard: ev.Guard | None = None
     memory: GuardMemory = field(default_factory=GuardMemory)
-    passes: list[PassStats] = field(default_factory=list)
+    passes: int = 0  # each once; what they looked like stands in the log alone
+    last_pass: int = -1  # the highest that counts; one reported again is dropped
     cost: Cost = field(default_factory=Cost)  # each pass once
     redone: Cost = field(default_factory=Cost)  # what a retry did again
     search_boundary: int = 0  # where the search left it, once the confirmation took over
+    claims: dict[int, str] = field(default_factory=dict)  # segment → the client that trained it
+    told: list[Told] = field(default_factory=list)  # trained elsewhere only
 
     @property
     def state(self) -> str:
@@ -127,6 +150,7 @@ class JobState:
 
     plan: SearchPlan
     seq: int = 0
+    fact: int = 0  # the position of the last event that came from outside
     move: Move = field(default_factory=lambda: Move("QUEUED", "submitted", 0.0))
     slots: int = 0
     alive_s: float = 0.0
@@ -157,8 +181,8 @@ class JobState:
     divergences: list[ev.ReplayDivergence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for _ in self.plan.rungs:
-            self.rungs.append(Ranking(self.plan.mode, self.plan.rank_by))
+        for number in range(len(self.plan.rungs)):
+            self.rungs.append(Ranking(self.plan.mode, self.plan.ranks_by(number)))
             self.promoted.append(set())
             self.settled.append(0)
 
@@ -178,6 +202,10 @@ class JobState:
     def price(self) -> float:
         """What was spent so far, each (trial, pass) once, in full trainings."""
         return self.plan.price(self.cost.train_rows, self.cost.forward_rows)
+
+    def unclaimed(self) -> int | None:
+        """The trial whose open segment was started first and has no client yet."""
+        return next((number for number, one in self.open.items() if one.client is None), None)
 
     def better(self, a: float, b: float) -> bool:
         return a > b if self.plan.mode == "max" else a < b
@@ -200,6 +228,8 @@ class JobState:
 def evolve(state: JobState, seq: int, at: float, event: ev.Event) -> None:
     """Applies one stored event. Total: a log that was written can always be read."""
     state.seq = seq
+    if type(event) in ev.FACTS:
+        state.fact = seq
     _APPLY[type(event)](state, event, at)
 
 
@@ -225,6 +255,10 @@ def move_job(state: JobState, to: str, reason: str, at: float) -> None:
 def _driver_started(state: JobState, event: ev.DriverStarted, at: float) -> None:
     state.drivers.append(event)
     state.slots = event.slots
+    if state.plan.is_external:  # no process of ours ran them
+        for opened in state.open.values():
+            opened.seen = event.time
+        return
     for number in sorted(state.open):
         trial = state.trials[number]
         _close(state, trial)
@@ -265,7 +299,10 @@ def _segment_started(state: JobState, event: ev.SegmentStarted, at: float) -> No
     trial = state.trials[event.trial]
     if state.ready and state.ready[0][1] == event.trial:
         heapq.heappop(state.ready)
-    opened = OpenSegment(event.segment, event.phase, event.from_boundary, event.to_boundary)
+    opened = OpenSegment(
+        event.segment, event.phase, event.from_boundary, event.to_boundary, event.reason
+    )
+    opened.told = event.from_boundary
     trial.open = opened
     trial.segment = event.segment + 1
     trial.phase = event.phase
@@ -278,8 +315,7 @@ def _segment_started(state: JobState, event: ev.SegmentStarted, at: float) -> No
 
 def _passes(state: JobState, event: ev.Passes, at: float) -> None:
     trial = state.trials[event.trial]
-    known = trial.passes[-1].number if trial.passes else -1
-    fresh = [stats for stats in event.passes if stats.number > known]
+    fresh = [stats for stats in event.passes if stats.number > trial.last_pass]
     if (
         event.passes and not fresh
     ):  # a retry went over known ground: compared by the caller, dropped
@@ -288,7 +324,8 @@ def _passes(state: JobState, event: ev.Passes, at: float) -> None:
     else:
         trial.cost = trial.cost + event.cost
         state.cost = state.cost + event.cost
-    trial.passes.extend(fresh)
+    trial.passes += len(fresh)
+    trial.last_pass = fresh[-1].number if fresh else trial.last_pass
     trial.boundary = event.boundary
     trial.retries = 0
     if event.checkpoint is not None:
@@ -305,6 +342,9 @@ def _passes(state: JobState, event: ev.Passes, at: float) -> None:
         trial.latest, trial.refused = event.values, event.refused
     for stats in fresh:
         trial.memory.add(stats)
+    if trial.open is not None and trial.open.client is not None:
+        trial.open.seen, trial.open.told = event.time, event.boundary
+        trial.told.append(_told(state, trial, event))
     if event.done:
         _close(state, trial)
         trial.confirmed = trial.confirmed or trial.phase == "confirm"
@@ -345,6 +385,7 @@ def _guard(state: JobState, event: ev.Guard, at: float) -> None:
 def _decision(state: JobState, event: ev.Decision, at: float) -> None:
     trial = state.trials[event.trial]
     trial.decisions.append(event)
+    _answer(state, trial, *_SAID[event.verdict], event.rule)
     if trial.state == "WAITING" and event.verdict != "wait":
         state.rungs[event.rung].unpark(trial.number)
     _VERDICTS[event.verdict](state, trial, event, at)
@@ -372,6 +413,17 @@ def _promote(state: JobState, trial: Trial, event: ev.Decision, at: float) -> No
     state.promoted[event.rung].add(trial.number)
     if event.rung + 1 < len(state.plan.rungs):
         state.order(trial, f"promoted from rung {event.rung + 1}")
+
+
+def _segment_claimed(state: JobState, event: ev.SegmentClaimed, at: float) -> None:
+    trial = state.trials[event.trial]
+    opened = trial.open
+    if opened is None or opened.number != event.segment:
+        return
+    if opened.client is None:
+        move_trial(trial, "RUNNING", f"{opened.reason}; client {event.client_id} trains it", at)
+    opened.client, opened.seen = event.client_id, event.time
+    trial.claims[event.segment] = event.client_id
 
 
 def _segment_lost(state: JobState, event: ev.SegmentLost, at: float) -> None:
@@ -449,6 +501,7 @@ _APPLY: Mapping[type[ev.Event], Callable[[JobState, Any, float], None]] = Mappin
         ev.Guard: _guard,
         ev.Decision: _decision,
         ev.SegmentLost: _segment_lost,
+        ev.SegmentClaimed: _segment_claimed,
         ev.TrialEnded: _trial_ended,
         ev.SearchClosed: _search_closed,
         ev.ConfirmStarted: _confirm_started,
@@ -457,6 +510,37 @@ _APPLY: Mapping[type[ev.Event], Callable[[JobState, Any, float], None]] = Mappin
         ev.ReplayDivergence: _replay_divergence,
     }
 )
+
+
+# What a client is answered for a verdict on its trial, and what stands before the rule.
+_SAID: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "continue": ("continue", ""),
+        "wait": ("wait", ""),
+        "promote": ("wait", "it goes on when you or somebody else asks: "),
+        "prune": ("stop", ""),
+        "complete": ("stop", ""),
+    }
+)
+
+
+def _told(state: JobState, trial: Trial, event: ev.Passes) -> Told:
+    stats = event.passes[-1]
+    return Told(
+        seq=state.seq,
+        segment=event.segment,
+        share=stats.facts["share"],
+        values=event.values,
+        loss=None if stats.loss is None else stats.loss.last,
+        grad_norm=None if stats.grad_norm is None else stats.grad_norm.last,
+        next_rung=trial.rung if trial.rung < len(state.plan.rungs) else None,
+    )
+
+
+def _answer(state: JobState, trial: Trial, decision: str, before: str, rule: str) -> None:
+    """What is decided on what a client has just told is the answer that it gets."""
+    if trial.told and trial.told[-1].seq == state.fact:
+        trial.told[-1].decision, trial.told[-1].reason = decision, before + rule
 
 
 def _close(state: JobState, trial: Trial) -> None:
@@ -468,6 +552,7 @@ def _end(state: JobState, trial: Trial, to: str, reason: str, at: float) -> None
     """A trial's search is over; its checkpoints go unless it may still be confirmed."""
     _close(state, trial)
     move_trial(trial, to, reason, at)
+    _answer(state, trial, "stop", "", reason)
     if to == "FAILED":
         state.failed += 1
     if to in ("STOPPED", "FAILED") and not trial.values:
@@ -484,6 +569,9 @@ def _end(state: JobState, trial: Trial, to: str, reason: str, at: float) -> None
 
 def _drop_checkpoints(state: JobState, trial: Trial, keep: set[str] | None = None) -> None:
     kept = {b: key for b, key in trial.checkpoints.items() if keep and key in keep}
+    if state.plan.is_external:  # a client's own words for something of its own
+        trial.checkpoints = kept
+        return
     state.garbage.extend(key for b, key in trial.checkpoints.items() if b not in kept)
     trial.checkpoints = kept
 

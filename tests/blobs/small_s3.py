@@ -1,7 +1,8 @@
 """S3 as far as a blob store uses it, in memory behind HTTP: what a real client sends is answered.
 
-PUT (also `If-None-Match: *`), GET and HEAD of an object, ListObjectsV2, DeleteObjects. Signatures
-are not looked at. Pages are short, so that a client has to ask for the next one.
+PUT (also `If-None-Match: *`, and in parts), GET and HEAD of an object, ListObjectsV2,
+DeleteObjects. Signatures are not looked at. Pages are short, so that a client has to ask for the
+next one.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ PAGE = 3
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     objects: dict[str, bytes]
+    parts: dict[str, dict[int, bytes]]  # of uploads under way, by their id
     lock: threading.Lock
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        query = parse_qs(urlsplit(self.path).query)
+        if "uploadId" in query:
+            with self.lock:
+                self.parts[query["uploadId"][0]][int(query["partNumber"][0])] = body
+            return self.answer(200, b"", etag=body)
         with self.lock:
             if self.headers.get("If-None-Match") == "*" and self.name in self.objects:
                 return self.answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
@@ -42,8 +49,27 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def do_POST(self) -> None:  # DeleteObjects
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+    def do_DELETE(self) -> None:  # AbortMultipartUpload
+        with self.lock:
+            self.parts.pop(parse_qs(urlsplit(self.path).query)["uploadId"][0], None)
+        self.answer(204, b"")
+
+    def do_POST(self) -> None:  # DeleteObjects, or the begin or end of an upload in parts
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+        if "uploads" in query:
+            with self.lock:
+                id = f"upload-{len(self.parts)}-{len(self.objects)}"
+                self.parts[id] = {}
+            said = f"<UploadId>{id}</UploadId><Bucket>bucket</Bucket><Key>{escape(self.name)}</Key>"
+            named = f"<InitiateMultipartUploadResult>{said}</InitiateMultipartUploadResult>"
+            return self.answer(200, named.encode())
+        if "uploadId" in query:
+            with self.lock:
+                parts = self.parts.pop(query["uploadId"][0])
+                self.objects[self.name] = b"".join(parts[n] for n in sorted(parts))
+            done = b"<CompleteMultipartUploadResult><ETag>x</ETag></CompleteMultipartUploadResult>"
+            return self.answer(200, done)
         keys = re.findall("<Key>(.*?)</Key>", body)
         with self.lock:
             for key in keys:
@@ -88,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def small_s3() -> Iterator[str]:
     """Its address, while the block runs."""
-    handler = type("Served", (Handler,), {"objects": {}, "lock": threading.Lock()})
+    handler = type("Served", (Handler,), {"objects": {}, "parts": {}, "lock": threading.Lock()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from automata_svc.blobs import BlobStore, leases, open_store, single_flight
+from automata_svc.blobs import BlobStore, held_if_free, leases, open_store, single_flight
 from automata_svc.blobs.leases import Flight
 from automata_svc.errors import NotFound
 
@@ -209,3 +209,45 @@ def test_a_killed_builders_lease_is_taken_over(store: BlobStore) -> None:
 
     flight = single_flight(store, "thing", build, lambda: read(store), ttl_s=1.0)
     assert flight.built and flight.value == "mine" and flight.waited_s > 0
+
+
+def test_a_free_lease_is_held_for_the_block_and_free_again_after_it(store: BlobStore) -> None:
+    with held_if_free(store, "thing") as first:
+        assert first is not None and first()
+        with held_if_free(store, "thing") as second:
+            assert second is None  # and nobody waited
+    with held_if_free(store, "thing") as again:
+        assert again is not None
+    assert fly(store).built
+
+
+def test_who_holds_a_lease_without_waiting_keeps_builders_out(store: BlobStore) -> None:
+    clock, seen = Clock(), []
+    with held_if_free(store, "thing", wall=clock) as held:
+        assert held is not None
+
+        def sleep(seconds: float) -> None:
+            seen.append(seconds)
+            raise InterruptedError
+
+        with pytest.raises(InterruptedError):
+            single_flight(store, "thing", lambda: "x", lambda: read(store), wall=clock, sleep=sleep)
+    assert len(seen) == 1
+
+
+def test_the_lease_of_somebody_who_may_only_be_slow_is_left_alone(store: BlobStore) -> None:
+    clock = Clock()
+    lease(store, 0, at=clock.now - 299.0)
+    with held_if_free(store, "thing", wall=clock) as held:
+        assert held is None
+    lease(store, 0, at=clock.now - 301.0)
+    with held_if_free(store, "thing", wall=clock) as held:
+        assert held is not None
+
+
+def test_who_takes_long_under_a_lease_is_told_that_it_may_be_lost(store: BlobStore) -> None:
+    clock = Clock()
+    with held_if_free(store, "thing", ttl_s=10.0, monotonic=clock) as held:
+        assert held is not None and held()
+        clock.now += 5.0
+        assert not held()

@@ -11,6 +11,8 @@ import yaml
 
 from automata_svc.errors import Conflict, NotFound, SpecError
 from automata_svc.jobs.protocol import Chosen, JobRow, PlanView, RungLine, Watcher
+from automata_svc.results.result import by_rung, plain, result, trial_row
+from automata_svc.results.why import Why, why
 from automata_svc.tuning.engine import Engine
 from automata_svc.tuning.inputs import Asked, DriverStart, SubsetBuilt
 from automata_svc.tuning.memory_log import MemoryLog
@@ -42,6 +44,8 @@ class FakeService:
     specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     overrides: list[Sequence[str]] = field(default_factory=list)
     divergences: list[str] = field(default_factory=list)
+    runs_here: bool = True
+    place: str = "a folder"
 
     def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
         self.overrides.append(tuple(overrides))
@@ -116,6 +120,33 @@ class FakeService:
 
     def state(self, job: str) -> JobState:
         return self.engines[job].state
+
+    def close(self) -> None:
+        return None
+
+    def follow(self, job: str, watch: Watcher | None = None) -> JobState:
+        return self.state(job)
+
+    def result(self, job: str) -> dict[str, Any]:
+        return result(self.state(job), self.spec(job))
+
+    def trials(self, job: str, top: int | None = None) -> list[dict[str, Any]]:
+        state = self.state(job)
+        rows = by_rung([trial_row(state, trial) for trial in state.trials], state.plan.mode)
+        return [plain(row) for row in rows[:top]]
+
+    def why(self, job: str, trial: int) -> Why:
+        return why(self.state(job), trial)
+
+    def logs(self, job: str, trial: int | None = None, after: int = 0) -> list[tuple[int, str]]:
+        lines = [(n, f"line {n} of {trial}") for n in range(1, 8)]
+        return [line for line in lines if line[0] > after][:3]
+
+    def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
+        return self.submit(yaml.safe_dump(dict(self.specs[job])), "job.yaml", overrides)
+
+    def retry(self, job: str) -> str:
+        return self.clone(job)
 
     def events(self, job: str, after: int = 0) -> list[tuple[int, float, str, Mapping[str, Any]]]:
         return []

@@ -64,6 +64,36 @@ def test_put_replaces_what_was_there(store: BlobStore) -> None:
     assert store.get("a") == b"short"
 
 
+def test_what_comes_in_pieces_is_one_object_and_goes_in_pieces(store: BlobStore) -> None:
+    for size in (0, 3, 1_000_003):
+        pieces = [bytes([n]) * size for n in range(7)]
+        store.put_stream("a", iter(pieces))
+        assert store.get("a") == b"".join(store.stream("a")) == b"".join(pieces)
+
+
+def test_pieces_may_come_out_of_the_store_itself(store: BlobStore) -> None:
+    for n in range(3):
+        store.put(f"parts/{n}", bytes([n]) * 3_000_000)
+    store.put_stream("whole", (store.get(key) for key in store.keys("parts")))
+    assert store.get("whole") == b"".join(bytes([n]) * 3_000_000 for n in range(3))
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_pieces_that_break_off_leave_what_was_there(store: BlobStore, size: int) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"x" * size
+        yield b"y" * size
+        raise LookupError("no more")
+
+    store.put("old", b"old")
+    for key in ("old", "new"):
+        with pytest.raises(LookupError, match="no more"):
+            store.put_stream(key, pieces())
+    assert store.keys() == ["old"] and store.get("old") == b"old"
+    with pytest.raises(NotFound):
+        next(store.stream("new"))
+
+
 def test_put_if_absent_leaves_what_was_there_alone(store: BlobStore) -> None:
     assert store.put("a", b"first", if_absent=True) is True
     assert store.put("a", b"second", if_absent=True) is False
@@ -163,3 +193,13 @@ def test_another_process_opens_the_same_store_by_its_url(store: BlobStore) -> No
     store.put("a", b"1")
     assert open_store(store.url).get("a") == b"1"
     assert pickle.loads(pickle.dumps(store)).get("a") == b"1"
+
+
+def test_a_listing_says_sizes_and_ages_on_the_stores_own_clock(store: BlobStore) -> None:
+    before = store.now()
+    store.put("a/1", b"four")
+    store.put("a/2", b"")
+    (first, second) = store.entries("a")
+    assert (first.key, first.size, second.key, second.size) == ("a/1", 4, "a/2", 0)
+    assert before <= first.modified <= second.modified <= store.now()
+    assert store.keys() == ["a/1", "a/2"]  # asking for the time leaves nothing behind

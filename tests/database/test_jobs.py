@@ -5,10 +5,7 @@ import pytest
 from automata_svc.database import JobHead, new_job_id
 from automata_svc.database.store import Database
 from automata_svc.errors import Conflict, NotFound, SpecError
-
-
-def make(database: Database, name: str, at: float, **more: str) -> str:
-    return database.create_job(name=name, spec="{}", plan="{}", template="", created_at=at, **more)
+from tests.database.opened import make
 
 
 def test_a_job_comes_back_as_it_was_stored(database: Database, job: str) -> None:
@@ -90,12 +87,18 @@ def test_a_page_splits_jobs_of_the_same_moment(database: Database) -> None:
     assert [one.id for one in page + rest] == ["job_c", "job_b", "job_a"]
 
 
-def test_a_command_is_handed_out_once_and_in_order(database: Database, job: str) -> None:
+def test_commands_wait_in_order_and_each_is_carried_out_once(database: Database, job: str) -> None:
     first = database.add_command(job, "pause", "{}", at=1.0)
     second = database.add_command(job, "stop", '{"reason":"x"}', at=2.0)
     assert first < second
-    assert [one.verb for one in database.take_commands(job, at=3.0)] == ["pause", "stop"]
-    assert database.take_commands(job, at=4.0) == []
+    waiting = database.waiting_commands(job)
+    assert [(one.id, one.verb, one.body) for one in waiting] == [
+        (first, "pause", "{}"),
+        (second, "stop", '{"reason":"x"}'),
+    ]
+    token = database.take_lease(job, "a", 60)
+    database.append(job, token, [("command", "{}")], at=3.0, commands=[first, second])
+    assert database.waiting_commands(job) == []
 
 
 def test_a_command_waits_until_the_events_that_carry_it_out_are_stored(

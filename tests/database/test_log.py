@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 from automata_svc.database import open_database, this_process
+from automata_svc.database.schema import jobs
 from automata_svc.database.store import CHUNK, Database
 from automata_svc.errors import Conflict, Damaged, LeaseLost, NotFound
 
@@ -285,7 +286,9 @@ def test_a_killed_writer_leaves_whole_batches_and_its_lease_is_free_at_once(
 def test_a_writer_waits_for_the_one_before_it(database: Database, job: str, url: str) -> None:
     token = database.take_lease(job, "a", 60)
     done = threading.Event()
-    with open_database(url) as other, other._writing():
+    with open_database(url) as other, other._writing() as connection:
+        # SQLite is locked as a whole already.
+        connection.execute(select(jobs.c.id).where(jobs.c.id == job).with_for_update())
         thread = threading.Thread(
             target=lambda: (database.append(job, token, [("x", "1")], at=1.0), done.set())
         )

@@ -38,7 +38,11 @@ def test_sqlite_keeps_a_write_ahead_log(tmp_path: Path) -> None:
     ("url", "said"),
     [
         ("nonsense", "'nonsense' is no database URL, e.g. sqlite:////folder/automata.db"),
-        ("postgresql://host/db", "unknown kind of database 'postgresql'; known: sqlite"),
+        ("mysql://host/db", "unknown kind of database 'mysql'; known: postgresql, sqlite"),
+        (
+            "postgresql+asyncpg://host/db",
+            "'postgresql+asyncpg' is not supported; write postgresql+psycopg://",
+        ),
         ("sqlite://", "a database in memory is lost with its process; name a file"),
         ("sqlite:///:memory:", "a database in memory is lost with its process; name a file"),
     ],
@@ -127,6 +131,25 @@ def test_a_write_that_waits_for_too_long_can_be_tried_again(tmp_path: Path) -> N
             with pytest.raises(Unavailable, match="another process has been writing for too long"):
                 hurried.append(job, token, [("x", "1")], at=1.0)
         assert hurried.append(job, token, [("x", "1")], at=1.0) == 1
+
+
+def test_a_full_disk_stores_nothing_by_halves_and_can_be_tried_again(tmp_path: Path) -> None:
+    with open_database(f"sqlite:///{tmp_path / 'automata.db'}") as database:
+        job = database.create_job(name="a", spec="", plan="", template="", created_at=1.0)
+        token = database.take_lease(job, "a", 60)
+
+        def room(pages: int) -> None:
+            with database._read() as connection:
+                connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+        database.append(job, token, [("x", "1")], at=1.0)
+        database._drop_append_connection()  # so that it is the one in the pool that is limited
+        room(1)  # as many as there are
+        with pytest.raises(Unavailable, match="disk is full .make room and try again"):
+            database.append(job, token, [("x", "y" * 5_000)] * 50, at=2.0)
+        assert database.get_head(job).seq == 1
+        room(1_000_000)
+        assert database.append(job, token, [("x", "y" * 5_000)] * 50, at=2.0) == 2
 
 
 def test_the_package_loads_sqlalchemy_only_when_a_database_is_opened() -> None:

@@ -19,6 +19,7 @@ from automata_svc.jobs.local import LocalService
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.state import JobState
 from tests.jobs.build import RUNNER, job_text, trial
+from tests.tuning.build import passes_of
 from tests.tuning.test_crash import outcome
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,10 +112,12 @@ def test_another_seed_gives_other_proposals(service, finished):
 def test_each_strategy_comes_through_and_its_price_is_what_was_planned(service, strategy):
     text = job_text(subset={"strategy": strategy})
     planned = service.plan(text, "job.yaml")
-    state = drive(service, service.submit(text, "job.yaml"))
+    job = service.submit(text, "job.yaml")
+    state = drive(service, job)
     assert state.state == "SUCCEEDED", state.move.reason
     assert state.price == pytest.approx(planned.price, rel=0.02)
-    assert state.cost.train_rows == sum(s.rows for t in state.trials for s in t.passes)
+    rows = [(seq, at, kind, json.dumps(body)) for seq, at, kind, body in service.events(job)]
+    assert state.cost.train_rows == sum(s.rows for t in passes_of(rows).values() for s in t)
 
 
 @pytest.mark.parametrize("scheduler", ["fifo", "asha", "asha_promote"])

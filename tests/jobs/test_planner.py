@@ -12,6 +12,7 @@ import pytest
 from automata_svc.errors import SpecError
 from automata_svc.jobs.planner import Planned, make_plan
 from automata_svc.jobs.recipes import RECIPES
+from automata_svc.jobs.rungs import MIN_STEPS, steps_at
 from automata_svc.settings import Settings
 from automata_svc.spec import parse_job
 from automata_svc.tuning.plan import SearchPlan
@@ -200,13 +201,11 @@ def test_a_first_rung_of_few_steps_is_warned_of():
     assert "untrained" in warning
 
 
-def test_a_first_rung_goes_up_as_far_as_the_price_allows():
-    cheap = minimal(budget={"trials": 27, "price": 1.8})
-    rich = minimal(budget={"trials": 27, "price": 2.5})
-    steps = [made.lines[0].steps[0] for made in (cheap, rich)]
-    if cheap.schedule.recipe == rich.schedule.recipe:
-        assert steps[0] <= steps[1]
-    assert all(made.schedule.price <= made.plan.price_limit + 1e-9 for made in (cheap, rich))
+@pytest.mark.parametrize("price", [2.5, 3.7, 5.0])
+def test_a_first_rung_goes_up_to_trained_models_of_the_smallest_batch(price):
+    made = minimal(budget={"trials": 27, "price": price})
+    assert steps_at(made.plan.rungs[0], made.plan.table, 16) >= MIN_STEPS
+    assert made.schedule.price <= price
 
 
 def test_synchronous_rungs_under_a_sequential_searcher_are_warned_of():

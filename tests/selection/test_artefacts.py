@@ -20,10 +20,13 @@ from automata_svc.selection import STRATEGIES, Draw, Rows
 from automata_svc.selection.artefacts import (
     Request,
     artefact_key,
+    condemn,
     is_stored,
     list_artefacts,
     load_or_build,
     read_arrays,
+    remove,
+    reprieve,
     request_for,
     show,
 )
@@ -271,3 +274,78 @@ def test_a_beginning_that_fits_several_is_refused(store: BlobStore) -> None:
     double = next(letter for letter in first if first.count(letter) > 1)
     with pytest.raises(SpecError, match="can be any of"):
         show(store, double)
+
+
+# ---- taken away ---------------------------------------------------------------------------------
+
+
+def test_what_is_condemned_and_asked_for_again_stays_and_is_a_hit(store: BlobStore) -> None:
+    key = load_or_build(store, request(), DATASET).key
+    condemn(store, key)
+    again = load_or_build(store, request(), DATASET)
+    assert again.hit and again.forward_rows == 0
+    assert not remove(store, key, lambda: False, 0.0)  # it is condemned no more
+    assert is_stored(store, key)
+
+
+def test_what_is_condemned_and_not_asked_for_goes_whole(store: BlobStore) -> None:
+    key = load_or_build(store, request(), DATASET).key
+    kept = load_or_build(store, request(1), DATASET).key
+    condemn(store, key)
+    assert remove(store, key, lambda: False, 0.0)
+    assert store.keys(f"subsets/{key}") == []
+    assert is_stored(store, kept)
+    assert not load_or_build(store, request(), DATASET).hit
+
+
+def test_what_turns_out_to_be_used_is_not_taken_away(store: BlobStore) -> None:
+    key = load_or_build(store, request(), DATASET).key
+    condemn(store, key)
+    assert not remove(store, key, lambda: True, 0.0)
+    assert load_or_build(store, request(), DATASET).hit
+
+
+def test_nothing_goes_before_its_readers_had_the_time_to_say_that_they_use_it(
+    store: BlobStore,
+) -> None:
+    key = load_or_build(store, request(), DATASET).key
+    condemn(store, key)
+    assert not remove(store, key, lambda: False, 60.0)
+    reprieve(store, key)
+    assert not remove(store, key, lambda: False, 0.0)
+    assert is_stored(store, key)
+
+
+def test_a_removal_killed_at_any_step_leaves_nothing_half_and_can_be_repeated(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    delete = BlobStore.delete
+    for steps in range(4):
+        key = load_or_build(store, request(), DATASET).key
+        condemn(store, key)
+        left = [steps]
+
+        def dies(store: BlobStore, key: str, left: list[int] = left) -> None:
+            if key.startswith("subsets/"):
+                if left[0] == 0:
+                    raise Killed
+                left[0] -= 1
+            delete(store, key)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(BlobStore, "delete", dies)
+            if steps < 3:
+                with pytest.raises(Killed):
+                    remove(store, key, lambda: False, 0.0)
+            else:
+                assert remove(store, key, lambda: False, 0.0)
+        for damaged in list_artefacts(store):  # none is listed without its arrays
+            read_arrays(store, damaged.key)
+        if steps == 1:
+            assert not load_or_build(store, request(), DATASET).note  # built, not healed
+        elif steps < 3:
+            assert remove(store, key, lambda: False, 0.0)
+            assert store.keys("subsets") == []

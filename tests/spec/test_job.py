@@ -48,6 +48,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "scheduler": {
             "type": "successive_halving",
             "rank_by": ["metric", "loss"],
+            "average": True,
             "shares": None,
             "keep": None,
             "eval_rows": None,
@@ -60,6 +61,17 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "failure": {"trial_retries": 2, "max_failed_trials": 10},
         "parallelism": None,
         "checkpoint": {"every_share": 0.05},
+        "queue": "default",
+        "priority": 50,
+        "notify": [],
+        "retention": {"checkpoints": 1_209_600.0, "keep_best": True, "job": None},
+    }
+    assert spec.trial.model_dump(mode="json", exclude={"template", "dataset"}) == {
+        "external": None,
+        "code": None,
+        "runtime_env": {"pip": [], "env_vars": {}, "secrets": []},
+        "settings": {},
+        "resources": {"cpu": 1.0, "gpu": 0.0},
     }
 
 
@@ -316,9 +328,34 @@ def test_energy_is_refused_with_the_reason() -> None:
     assert "no power reading" in found["spec.budget.energy_kwh"]
 
 
-@pytest.mark.parametrize("key", ["queue", "priority", "notify", "retention", "sinks"])
-def test_a_key_of_the_service_says_that_it_is_one(key: str) -> None:
-    assert "belongs to the service" in mistakes(**{key: "x"})[f"spec.{key}"]
+def test_a_key_of_other_tuners_says_what_is_there_instead() -> None:
+    assert "read over HTTP or exported" in mistakes(sinks=["x"])["spec.sinks"]
+
+
+# ---- trained elsewhere --------------------------------------------------------------------------
+
+
+def test_a_trial_is_a_template_on_a_dataset_or_trained_elsewhere() -> None:
+    external = load(trial={"external": {"timeout": "10m"}}).spec.trial.external
+    assert external is not None and (external.timeout, external.passes) == (600.0, 10_000)
+    assert mistakes(trial={}) == {
+        "spec.trial.template": "is missing, e.g. tabular_mlp",
+        "spec.trial.dataset": "is missing, e.g. letter",
+    }
+    found = mistakes(trial={"external": {}, "template": "t", "dataset": "letter", "code": "./x"})
+    assert set(found) == {"spec.trial.template", "spec.trial.dataset", "spec.trial.code"}
+    assert set(found.values()) == {"does not go with external: what is trained is not ours"}
+
+
+@pytest.mark.parametrize(
+    ("external", "key"),
+    [({"timeout": 0}, "timeout"), ({"passes": 0}, "passes"), ({"passes": 10_001}, "passes")],
+)
+def test_what_is_trained_elsewhere_has_bounds(external: dict[str, Any], key: str) -> None:
+    assert list(mistakes(trial={"external": external})) == [f"spec.trial.external.{key}"]
+
+
+# ---- keys, again --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_a_mistake_in_an_override_names_the_override() -> None:
         "spec.budget.trials: 0 is not at least 1 (from --set budget.trials=0)",
         "spec.budgt: unknown key; did you mean 'budget'? known: description, trial, objective, "
         "space, subset, search, scheduler, guards, confirm, budget, failure, parallelism, "
-        "checkpoint (from --set budgt.trials=3)",
+        "checkpoint, queue, priority, notify, retention (from --set budgt.trials=3)",
     ]
 
 

@@ -112,9 +112,16 @@ def test_a_strategy_that_gives_another_number_of_rows_is_refused():
         walk(chosen=Heavy(39), subset_rows=40).rows_of(0, None)
 
 
-@pytest.mark.parametrize(
-    ("rows", "sizes"),
-    [(32, [16, 16]), (40, [16, 16, 8]), (33, [16, 17]), (1, [1]), (5, [5]), (17, [17])],
-)
-def test_a_rest_is_a_batch_of_its_own_unless_it_is_a_single_row(rows, sizes):
-    assert batch_sizes(rows, 16) == sizes
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 32, 256])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 17, 33, 40, 257, 1050, 10_500])
+def test_a_passs_batches_are_nearly_equal_and_none_is_larger_than_asked(rows, size):
+    sizes = batch_sizes(rows, size)
+    assert sum(sizes) == rows
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= size or rows < 2 * -(-rows // size)  # then a single row joins another
+    assert min(sizes) > 1 or 1 in (size, rows)
+
+
+def test_equal_batches_make_no_more_steps_than_whole_ones_and_a_rest():
+    assert batch_sizes(10_500, 256) == [250] * 42  # not 41 × 256 and one of 4
+    assert batch_sizes(32, 16) == [16, 16]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from automata_svc.selection.types import keyed_rng
-from automata_svc.trials.types import PassTable, SegmentOrder
+from automata_svc.trials.types import PassStats, PassTable, SegmentOrder
+from automata_svc.tuning import events as ev
 from automata_svc.tuning.engine import Engine, EventLog, Faults
 from automata_svc.tuning.inputs import DriverStart, SubsetBuilt
 from automata_svc.tuning.memory_log import MemoryLog
@@ -100,6 +101,18 @@ def start(
     engine = Engine(plan, log, clock, faults=faults)
     engine.handle(DriverStart(VERSIONS, "sha", slots, "simulated"), SubsetBuilt(None, False, 0.0))
     return engine
+
+
+def passes_of(rows: Iterable[tuple[int, float, str, str]]) -> dict[int, list[PassStats]]:
+    """What each trial's passes looked like, each of them once, from a job's log."""
+    found: dict[int, dict[int, PassStats]] = {}
+    for _, _, kind, text in rows:
+        event = ev.decode(kind, text)
+        if isinstance(event, ev.Passes):
+            known = found.setdefault(event.trial, {})
+            for stats in event.passes:
+                known.setdefault(stats.number, stats)
+    return {trial: list(known.values()) for trial, known in sorted(found.items())}
 
 
 def run_simulated(

@@ -27,7 +27,7 @@ from automata_svc.tuning.inputs import (
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.simulated import HandClock, Simulated
-from tests.tuning.build import PlantedCurves, make_plan, run_simulated
+from tests.tuning.build import PlantedCurves, make_plan, passes_of, run_simulated
 from tests.tuning.test_simulated import OURS, Audited, Mishap, Simulator, audit, run_audited
 
 
@@ -291,6 +291,14 @@ def test_slots_that_shrink_are_given_back_at_segment_ends(slots):
     assert len(job.state.open) <= slots
 
 
+def test_a_job_that_has_no_slot_yet_is_not_over():
+    engine = Engine(make_plan(trials=3), MemoryLog(), HandClock())
+    engine.handle(DriverStart({"automata": "test"}, "sha", 0, "test"), SubsetBuilt(None, False, 0))
+    assert engine.state.state == "RUNNING" and engine.state.trials == []
+    engine.handle(SlotsSet(1))
+    assert len(engine.state.open) == 1
+
+
 # ---- failures --------------------------------------------------------------------------------
 
 
@@ -505,7 +513,7 @@ def test_finalists_are_trained_to_share_1_and_the_best_validation_checkpoint_is_
         ]
         assert min(shares) >= 0.5 and max(shares) == 1.0 and len(shares) == 6
         assert (
-            state.trials[number].passes[-1].number + 1
+            state.trials[number].last_pass + 1
             == plan.confirm_table(state.trials[number].search_boundary).last
         )
     result = state.result
@@ -537,10 +545,11 @@ def test_a_confirmation_from_the_start_has_no_checkpoint_to_go_on_from_and_costs
     engine = run_audited(plan)
     (start,) = [s for s in events_of(engine, ev.SegmentStarted) if s.phase == "confirm"]
     assert start.checkpoint is None
-    search = sum(s.rows for t in engine.state.trials for s in t.passes)
+    passes = passes_of(engine.log.rows)
+    search = sum(s.rows for trial in passes.values() for s in trial)
     assert search == engine.state.cost.train_rows
     trial = engine.state.trials[start.trial]
-    rows = sum(s.rows for s in trial.passes if s.number >= trial.search_boundary)
+    rows = sum(s.rows for s in passes[trial.number] if s.number >= trial.search_boundary)
     assert rows == plan.total_rows
     assert engine.state.result is not None
     assert "from the start" in engine.state.result.how

@@ -24,7 +24,7 @@ from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.simulated import HandClock, Simulated
 from automata_svc.tuning.schedulers import SCHEDULERS
 from automata_svc.tuning.state import JobState, evolve
-from tests.tuning.build import VERSIONS, PlantedCurves, make_plan
+from tests.tuning.build import VERSIONS, PlantedCurves, make_plan, passes_of
 
 # Replaying compares only what this version wrote.
 OURS = {**VERSIONS, "automata": __version__}
@@ -132,11 +132,13 @@ def audit(engine: Audited) -> None:
             assert state.closed is None, "nobody goes on from a rung once the search is closed"
         evolve(state, seq, at, event)
     assert state.is_over and not state.open
+    passes = passes_of(engine.log.rows)
     for trial in state.trials:
         assert trial.is_over and trial.move.reason
-        numbers = [stats.number for stats in trial.passes]
+        numbers = [stats.number for stats in passes.get(trial.number, [])]
+        assert (trial.passes, trial.last_pass) == (len(numbers), max(numbers, default=-1))
         assert numbers == sorted(set(numbers)), "a pass counted twice"
-    rows = sum(stats.rows for trial in state.trials for stats in trial.passes)
+    rows = sum(stats.rows for trial in passes.values() for stats in trial)
     assert rows == state.cost.train_rows
     winner = {state.result.checkpoint} if state.result is not None else set()
     assert engine.store == winner
@@ -291,7 +293,7 @@ def test_a_value_at_a_rung_was_taken_at_that_rung_and_nowhere_else(name, every):
             for rung in set(trial.values) - set(before.get(trial.number, ())):
                 assert isinstance(event, ev.Passes) and event.trial == trial.number
                 assert event.boundary == plan.rungs[rung].boundary
-                rows = sum(stats.rows for stats in trial.passes)
+                rows = sum(stats.rows for stats in passes_of(engine.log.rows[:seq])[trial.number])
                 assert rows == plan.rungs[rung].rows
 
 

@@ -1,4 +1,4 @@
-"""Carries a job's orders out through Ray Tune. The only file that imports Ray.
+"""Carries a job's orders out through Ray Tune. Beside `ray_head.py` the only file that imports Ray.
 
 One Ray trial is one segment of ours and always ends in STOP: a promotion or a retry starts a new
 Ray trial from our own checkpoint. Tune gets a search algorithm that hands out the engine's orders,
@@ -43,6 +43,8 @@ from automata_svc.tuning.runners.ray_kit import Kit, Unpacked, WorkerProgram
 from automata_svc.tuning.runners.ray_segment import (
     Alive,
     Ended,
+    Printed,
+    Prints,
     Said,
     SegmentThread,
     word_interval,
@@ -193,6 +195,9 @@ class RayRunner:
         load_artefact: the arrays of a strategy's model-free part by its key; called once for a key.
         host: the connection to Ray, perhaps already warming; None: a private one.
         poll: called about once a second from `run`'s loop; what it raises ends the run.
+        prints: given what a trial's program prints, from `run`'s loop; None: that is the program's
+            own affair.
+        hand_out: gives the order that a worker gets; it adds what is good for a while only.
     """
 
     name = "ray"
@@ -205,12 +210,16 @@ class RayRunner:
         load_artefact: Callable[[str], Arrays] | None = None,
         host: RayHost | None = None,
         poll: Callable[[], None] = lambda: None,
+        prints: Callable[[int, str], None] | None = None,
+        hand_out: Callable[[SegmentOrder], SegmentOrder] = lambda order: order,
     ) -> None:
         self._program = program
         self._dataset = dataset
         self._load_artefact = load_artefact
         self.host = host or RayHost()
         self._poll = poll
+        self._prints = prints
+        self._hand_out = hand_out
 
     def slots(self, plan: SearchPlan) -> int:
         """The slots that this Ray has for a job, capped by its parallelism.
@@ -239,7 +248,8 @@ class RayRunner:
         try:
             self.host.start()
             with _quiet(), tempfile.TemporaryDirectory(prefix="automata-tune-") as folder:
-                carrier = _Carrier(engine, self._cargo(engine.plan), folder, self.host.settings)
+                cargo, settings = self._cargo(engine.plan), self.host.settings
+                carrier = _Carrier(engine, cargo, folder, settings, self._prints, self._hand_out)
                 try:
                     self._loop(engine, carrier)
                 finally:
@@ -327,9 +337,19 @@ class _Running:
 class _Carrier:
     """Tune's controller with our search algorithm and scheduler in it."""
 
-    def __init__(self, engine: Engine, cargo: _Cargo, folder: str, settings: RaySettings) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        cargo: _Cargo,
+        folder: str,
+        settings: RaySettings,
+        prints: Callable[[int, str], None] | None = None,
+        hand_out: Callable[[SegmentOrder], SegmentOrder] = lambda order: order,
+    ) -> None:
         self._engine = engine
         self._cargo = cargo
+        self._prints = prints
+        self._hand_out = hand_out
         self._silent_s = settings.silent_s
         self._waiting: deque[tuple[SegmentOrder, int]] = deque()  # orders, how often handed out
         self._running: dict[str, _Running] = {}  # by Ray trial id
@@ -386,9 +406,10 @@ class _Carrier:
             trial = TuneTrial(
                 self._trainable,
                 config={
-                    "order": order,
+                    "order": self._hand_out(order),
                     "refs": self._cargo.of(order),
                     "silent_s": self._silent_s,
+                    "ships_prints": self._prints is not None,
                 },
                 trial_id=f"{order.trial}-{order.segment}-{self._count}",
                 storage=self._storage,
@@ -416,7 +437,9 @@ class _Carrier:
         if running is None or self._broken is not None:
             return str(TrialScheduler.STOP)
         running.heard = time.monotonic()
-        if isinstance(said, Alive):
+        if isinstance(said, Printed) and self._prints is not None:
+            self._prints(running.order.trial, said.text)
+        if isinstance(said, Alive | Printed):
             return str(TrialScheduler.CONTINUE)
         if isinstance(said, Report) and self._engine.report(Reported(said)) == "continue":
             if not said.done:
@@ -633,13 +656,18 @@ class SegmentTrainable(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> SegmentThread:
         order: SegmentOrder = config["order"]
         refs: _Refs = config["refs"]
+        prints = Prints()
 
         def program(send: Any) -> None:  # in the thread, so that its errors are the segment's
             artefact = None if refs.artefact is None else ray.get(refs.artefact)
             test = None if refs.test is None else ray.get(refs.test)
-            self._kit(refs.kit).run(order, artefact, test, send)
+            with contextlib.ExitStack() as stack:
+                if config["ships_prints"]:
+                    stack.enter_context(contextlib.redirect_stdout(prints))
+                    stack.enter_context(contextlib.redirect_stderr(prints))
+                self._kit(refs.kit).run(order, artefact, test, send)
 
-        return SegmentThread(order, program, config["silent_s"])
+        return SegmentThread(order, program, config["silent_s"], prints)
 
     def _kit(self, ref: Any) -> Unpacked:
         if self._unpacked is None or self._unpacked[0] != ref:

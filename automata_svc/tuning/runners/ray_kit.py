@@ -9,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
+from automata_svc.blobs import SignedBlobs
 from automata_svc.datasets.types import Shape, Split
+from automata_svc.spec.bundle import bundle_key
+from automata_svc.trials.surroundings import NOTHING, Surroundings
 from automata_svc.trials.types import Reply, Report, SegmentOrder
 
 if TYPE_CHECKING:
@@ -34,16 +37,27 @@ class TemplateProgram:
     sha256: str  # of the text; checked in the worker
     origin: str  # the path that tracebacks name
     store_url: str  # where checkpoints go
-    prints: str  # folder for what it prints, one file a trial
+    prints: str | None  # folder for what it prints, one file a trial; None: where it goes anyway
+    around: Surroundings = NOTHING  # its own modules, variables and secrets
 
     def __call__(
         self, order: SegmentOrder, data: TrialData, send: Callable[[Report], Reply]
     ) -> None:
         from automata_svc.trials.output import printed_to
+
+        if self.prints is None:
+            self._run(order, data, send)
+            return
+        with printed_to(Path(self.prints) / f"trial-{order.trial}.txt", send) as outside:
+            self._run(order, data, outside)
+
+    def _run(self, order: SegmentOrder, data: TrialData, send: Callable[[Report], Reply]) -> None:
         from automata_svc.trials.segment import run_segment
 
-        with printed_to(Path(self.prints) / f"trial-{order.trial}.txt", send) as outside:
-            run_segment(order, _module(self), data, _store(self.store_url), outside)
+        # Opened before the job's own variables are there: AWS_* may be for a bucket of its own.
+        blobs = _store(self.store_url) if order.access is None else SignedBlobs(order.access)
+        with self.around.in_place(lambda sha256: blobs.get(bundle_key(sha256))):
+            run_segment(order, _module(self), data, blobs, send)
 
 
 @lru_cache(maxsize=1)

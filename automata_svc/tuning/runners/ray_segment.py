@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import TextIOBase
 from queue import Empty, SimpleQueue
 
 from automata_svc.trials.types import Reply, Report, SegmentOrder
@@ -22,6 +23,8 @@ LOOK_S = 1.0  # between two looks at the training thread; a look costs some micr
 WORD_S = 60.0  # guess: a worker with nothing to report says so at least this often
 MOVING = 0.01  # guess: of a thread's time on a processor; one that waits for a lock uses none
 UNWIND_S = 20.0  # guess: a template that is told to stop has left `train` by then
+PRINT_S = 2.0  # what is printed waits this long for more of it
+MOST_PRINTED = 256_000  # guess: characters kept for one word; what is in excess is cut out
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,14 @@ class Ended:
     """The program returned."""
 
 
-Said = Report | SegmentFailed | Alive | Ended
+@dataclass(frozen=True)
+class Printed:
+    """What the program has written to stdout and stderr since the last such word."""
+
+    text: str
+
+
+Said = Report | SegmentFailed | Alive | Ended | Printed
 
 
 def word_interval(silent_s: float) -> float:
@@ -77,14 +87,57 @@ def own_clock() -> int | None:
     return time.pthread_getcpuclockid(threading.get_ident())
 
 
+class Prints(TextIOBase):
+    """A text stream that is taken from, by another thread, now and then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._text: list[str] = []
+        self._length = self._cut = 0
+        self._since = 0.0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        with self._lock:
+            if not self._text:
+                self._since = time.monotonic()
+            if self._length + len(text) > MOST_PRINTED:
+                self._cut += len(text)
+            elif text:
+                self._text.append(text)
+                self._length += len(text)
+        return len(text)
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def is_due(self) -> bool:
+        return bool(self._text) and time.monotonic() - self._since >= PRINT_S
+
+    def take(self) -> str:
+        with self._lock:
+            text = "".join(self._text)
+            if self._cut:
+                text += f"\n… {self._cut:,} more characters were printed here\n"
+            self._text, self._length, self._cut = [], 0, 0
+        return text
+
+
 class SegmentThread:
-    """Runs one order. A thread that does not move for `silent_s` is taken for hung."""
+    """Runs one order. A thread that does not move for `silent_s` is taken for hung.
+
+    Args:
+        prints: what is written there comes out of `next` too, as Printed.
+    """
 
     def __init__(
         self,
         order: SegmentOrder,
         program: Callable[[Callable[[Report], Reply]], None],
         silent_s: float,
+        prints: Prints | None = None,
     ) -> None:
         self._order = order
         self._program = program
@@ -92,6 +145,8 @@ class SegmentThread:
         self._said: SimpleQueue[Said] = SimpleQueue()
         self._replies: SimpleQueue[Reply] = SimpleQueue()
         self._owes_reply = False
+        self._next: Said | None = None  # it has arrived, and what was printed before goes first
+        self._prints = Prints() if prints is None else prints
         self._stopping = threading.Event()
         self._clock: int | None = None
         name = f"trial-{order.trial}-segment-{order.segment}"
@@ -108,8 +163,10 @@ class SegmentThread:
         since = time.monotonic()
         while True:
             try:
-                said = self._said.get(timeout=min(LOOK_S, self._silent_s / 4))
+                said = self._arrived() or self._said.get(timeout=min(LOOK_S, self._silent_s / 4))
             except Empty:
+                if self._prints.is_due():
+                    return Printed(self._prints.take())
                 mark = Mark.of(self._thread, self._clock)
                 if mark.moved_since(self._mark):
                     self._mark = mark
@@ -118,6 +175,9 @@ class SegmentThread:
                 if mark.at - since >= word_interval(self._silent_s):
                     return Alive()
                 continue
+            if self._prints:
+                self._next = said
+                return Printed(self._prints.take())
             self._owes_reply = isinstance(said, Report) and not said.done
             return said
 
@@ -127,6 +187,10 @@ class SegmentThread:
         self._replies.put("stop")
         self._thread.join(within_s)
         return not self._thread.is_alive()
+
+    def _arrived(self) -> Said | None:
+        said, self._next = self._next, None
+        return said
 
     def _run(self) -> None:
         self._clock = own_clock()

@@ -1,0 +1,1 @@
+"""HTTP: one file per resource, each turning a request into a use case of `jobs` and back."""

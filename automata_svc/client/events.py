@@ -1,0 +1,92 @@
+"""Following a job's log: each event once, in order, over as many connections as it takes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+from httpx_sse import EventSource
+
+from automata_svc.client.http import Http
+from automata_svc.errors import Damaged, Unavailable
+from automata_svc.spec.wire.events import END, HEARTBEAT_S, MAX_EVENTS, Event, EventList
+
+SILENCE_S = 3 * HEARTBEAT_S  # a stream that misses three signs of life is cut
+PATIENCE_S = 600.0  # guess: a server may be away for an upgrade
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+
+
+def path_of(job: str) -> str:
+    return f"/v1/jobs/{quote(job, safe='')}"
+
+
+def follow(
+    http: Http,
+    job: str,
+    after: int = 0,
+    *,
+    patience_s: float = PATIENCE_S,
+    say: Callable[[str], None] = lambda text: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Event]:
+    """The events behind number `after` as they are stored, until the job is over.
+
+    Args:
+        patience_s: how long the server may be away at a time.
+        say: told once when the line is cut, and once when it is back.
+
+    Raises:
+        Unavailable: the server stayed away for longer.
+        Damaged: an event is missing in between.
+    """
+    pause, cut_at = FIRST_PAUSE_S, 0.0
+    while True:
+        try:
+            for event in _connected(http, job, after):
+                if cut_at:
+                    say("the server is back")
+                pause, cut_at = FIRST_PAUSE_S, 0.0
+                if event is None:
+                    return
+                if event.seq <= after:
+                    continue
+                if event.seq != after + 1:
+                    raise Damaged(f"event {after + 1} of {job} is missing; {event.seq} is next")
+                after = event.seq
+                yield event
+        except Unavailable as error:
+            now = time.monotonic()
+            if not cut_at:
+                cut_at = now
+                say(f"{str(error).partition('. ')[0]}; waiting for it")
+            if now - cut_at > patience_s:
+                raise
+        sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _connected(http: Http, job: str, after: int) -> Iterator[Event | None]:
+    """Events of one connection; None: the job is over."""
+    headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+    with http.stream(f"{path_of(job)}/events", headers=headers, silence_s=SILENCE_S) as answer:
+        for message in EventSource(answer).iter_sse():
+            if message.event == END:
+                yield None
+                return
+            if message.data:
+                yield Event.model_validate(json.loads(message.data))
+
+
+def stored(http: Http, job: str, after: int = 0) -> Iterator[Event]:
+    """The events that are stored now, page by page."""
+    while True:
+        params = {"after": after, "limit": MAX_EVENTS}
+        headers = {"Accept": "application/json"}
+        answer = http.request("GET", f"{path_of(job)}/events", params=params, headers=headers)
+        page = EventList.model_validate_json(answer.content)
+        yield from page.events
+        if len(page.events) < MAX_EVENTS:
+            return
+        after = page.next

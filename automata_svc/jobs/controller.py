@@ -1,0 +1,503 @@
+"""The controller: gives queued jobs to drivers, and sees to it that each driven job has one.
+
+Of all the controllers on a database one is at work, under a named lease; the others stand by. It
+keeps nothing that it needs: what ought to be stands in the database, what is there Ray says, and a
+pass brings the two together (`jobs.reconcile`), each step so that it may be repeated. Who runs on
+how many slots is decided by `jobs.admission`. Jobs of a command line are never touched.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from automata_svc.errors import AutomataError, Conflict, LeaseLost, NotFound, Unavailable
+from automata_svc.jobs.admission import Allotment, Cluster, Job, Ledger, Quota, Size, allot
+from automata_svc.jobs.launch import Launcher, Order, Word, driver_id, job_of
+from automata_svc.jobs.moves import Faults, faults_in_a_row, move
+from automata_svc.jobs.placement import Placement, cluster_of
+from automata_svc.jobs.reconcile import Seen, Step, next_step
+from automata_svc.jobs.runtime_env import packages_of
+
+if TYPE_CHECKING:
+    from automata_svc.database import JobHead
+    from automata_svc.jobs.local import LocalService
+
+_log = logging.getLogger("automata.controller")
+
+STEP_S = 1.0
+LEASE_NAME, LEASE_S, RENEW_S = "controller", 20.0, 5.0
+LOOK_S = 3.0  # between two looks at a driver that holds its lease
+NODES_S = 15.0  # between two looks at the cluster's machines
+SWEEP_S = 60.0  # between two searches for drivers that nobody wants
+IDLE_S = 5.0  # a job that leaves slots unused for so long lends them
+MOST_DRIVERS = 20  # guess, after reports of Ray heads that died at 100 jobs (ray#60159)
+MOST_FAULTS = 5  # attempts in a row that achieve nothing
+PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # before the attempt after the first fault, the second, …
+
+LIVE = ("QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING")
+
+
+class Rays(Protocol):
+    """Where drivers may run."""
+
+    def launcher(self) -> Launcher:
+        """The way to Ray, as it is now.
+
+        Raises:
+            Unavailable: it is not there (yet); says why.
+        """
+        ...
+
+    def lost(self) -> None:
+        """It was given out and does not answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an operator may set."""
+
+    quotas: Mapping[str, Quota] = field(default_factory=dict)
+    drivers: int = MOST_DRIVERS
+    recycle_after: int | None = None  # trials a driver proposes; None: its own default
+    most_faults: int = MOST_FAULTS
+    pauses_s: Sequence[float] = PAUSES_S
+
+
+@dataclass
+class _Known:
+    """What a controller remembers of a job, to ask less; losing it costs nothing."""
+
+    size: Size
+    most: int | None
+    looked_at: float = float("-inf")
+    word: Word | None = None
+    idle_since: float | None = None  # leaves slots unused
+
+
+class Controller:
+    """One of a service; see the module's text.
+
+    Args:
+        owner: who takes the lease; None: this process.
+        clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        service: LocalService,
+        rays: Rays,
+        policy: Policy | None = None,
+        owner: str | None = None,
+        clock: Callable[[], float] = time.time,
+        placement: Placement | None = None,
+    ) -> None:
+        from automata_svc.database import this_process
+
+        self._service, self._rays = service, rays
+        self._placement = placement or Placement()
+        self._policy = policy or Policy()
+        self._owner = owner or this_process()
+        self._clock = clock
+        self._token: int | None = None
+        self._renewed = self._swept = float("-inf")
+        self._passed: float | None = None  # when the last pass was
+        self._ledger = Ledger()
+        self._known: dict[str, _Known] = {}
+        self._closing: set[str] = set()  # jobs that were driven until now
+
+    # ---- its life -------------------------------------------------------------------------------
+
+    def run(self, stop: threading.Event, every_s: float = STEP_S) -> None:
+        """Passes until `stop` is set. Nothing that happens ends it: the next pass may do better."""
+        said = ""
+        while not stop.is_set():
+            began = time.monotonic()
+            try:
+                self.step()
+                said = ""
+            except AutomataError as error:
+                if str(error) != said:  # once, however long it lasts
+                    said = str(error)
+                    _log.warning("%s", said)
+            except Exception:
+                _log.exception("a pass of the controller failed")
+            stop.wait(max(0.05, every_s - (time.monotonic() - began)))
+        self.release()
+
+    def release(self) -> None:
+        """Lets another controller take over at once."""
+        if self._token is not None:
+            with suppress(AutomataError):
+                self._service.database.release_named(LEASE_NAME, self._token)
+            self._token = None
+
+    def wind_down(self, within_s: float) -> None:
+        """Asks every driver to end, and waits until they have: their jobs stay resumable."""
+        deadline = time.monotonic() + within_s
+        with suppress(AutomataError):
+            launcher = self._rays.launcher()
+            for word in launcher.drivers():
+                launcher.stop(word.id)
+            while time.monotonic() < deadline and launcher.drivers():
+                time.sleep(0.2)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this one is at work, and does not stand by."""
+        return self._token is not None
+
+    def step(self) -> None:
+        """One pass.
+
+        Raises:
+            Unavailable: the database is away.
+        """
+        if not self._lead():
+            self._passed = None
+            return
+        database = self._service.database
+        heads = database.list_jobs(driver="service", state=LIVE)
+        heads += self._just_closed({head.id for head in heads})
+        launcher, absent = self._ray()
+        for head in heads:
+            if head.driver_id is not None:
+                with suppress(NotFound):
+                    self._reconcile(head, launcher)
+        self._allot(launcher, absent)
+        self._sweep(launcher)
+
+    def _lead(self) -> bool:
+        now = time.monotonic()
+        database = self._service.database
+        if self._token is not None and now - self._renewed < RENEW_S:
+            return True
+        try:
+            if self._token is None:
+                self._token = database.take_named(LEASE_NAME, self._owner, LEASE_S)
+                _log.info("at work")
+            else:
+                database.renew_named(LEASE_NAME, self._token, LEASE_S)
+            self._renewed = now
+        except (Conflict, LeaseLost):
+            if self._token is not None:
+                _log.warning("another controller has taken over; stands by")
+            self._token = None
+        return self._token is not None
+
+    def _ray(self) -> tuple[Launcher | None, str]:
+        try:
+            return self._rays.launcher(), ""
+        except AutomataError as error:
+            return None, str(error)
+
+    def _just_closed(self, live: set[str]) -> list[JobHead]:
+        """Jobs that were driven at the last pass and are over now."""
+        found = []
+        for job in self._closing - live:
+            try:
+                found.append(self._service.database.get_head(job))
+            except NotFound:
+                self._closing.discard(job)
+        return found
+
+    # ---- jobs that have a driver ----------------------------------------------------------------
+
+    def _reconcile(self, head: JobHead, launcher: Launcher | None) -> None:
+        self._closing.add(head.id)
+        is_leased = head.is_leased and not _is_gone(head)
+        word, asked = self._word(head, launcher, is_leased)
+        seen = Seen(
+            state=head.state,
+            attempt=head.attempt,
+            is_leased=is_leased,
+            word=word,
+            asked_ray=asked,
+            idle_s=max(0.0, self._clock() - head.updated_at),
+        )
+        step = next_step(seen)
+        if step is not None:
+            with suppress(Conflict):  # somebody holds the lease for a moment: the next pass
+                self._carry_out(head, step, word, launcher)
+
+    def _word(
+        self, head: JobHead, launcher: Launcher | None, is_leased: bool
+    ) -> tuple[Word | None, bool]:
+        """Ray's word on a job's driver, and whether it was asked."""
+        known = self._of(head)
+        now = time.monotonic()
+        if launcher is None or head.driver_id is None:
+            return None, False
+        is_well = is_leased and head.state == "RUNNING"
+        if is_well and now - known.looked_at < LOOK_S:
+            return known.word, True
+        try:
+            known.word = launcher.look(head.driver_id)
+        except Unavailable:
+            self._rays.lost()
+            return None, False
+        known.looked_at = now
+        return known.word, True
+
+    def _carry_out(
+        self, head: JobHead, step: Step, word: Word | None, launcher: Launcher | None
+    ) -> None:
+        if step.action == "requeue":
+            _log.info("%s: %s", head.id, step.reason)
+            self._keep_words(head, word, launcher)
+            if move(
+                self._service.database,
+                head.id,
+                "requeue" if step.fault else "recycle",
+                step.reason,
+            ):
+                self._settle(self._service.database.get_head(head.id))
+        elif step.action == "settle":
+            self._settle(head)
+        elif launcher is not None and head.driver_id is not None:
+            if step.action == "stop":
+                _log.warning("%s: stops its driver: %s", head.id, step.reason)
+                launcher.stop(head.driver_id)
+            else:
+                self._launch(head, launcher)
+
+    def _settle(self, head: JobHead) -> None:
+        """A job without a driver: what its next attempt is to wait for, if there is to be one."""
+        database = self._service.database
+        not_before: float | None = None
+        if head.state == "QUEUED":
+            faults = faults_in_a_row((e.kind, e.body) for e in database.events(head.id))
+            if faults.number >= self._policy.most_faults:
+                self._give_up(head, faults)
+            elif faults.number:
+                pauses = self._policy.pauses_s
+                pause = pauses[min(faults.number, len(pauses)) - 1]
+                not_before = self._clock() + pause
+        elif head.state == "PAUSED":
+            self._carry_out_commands(head)
+        database.set_controller_fields(head.id, driver_id=None, not_before=not_before, slots=None)
+        self._closing.discard(head.id)
+        self._known.pop(head.id, None)
+
+    def _give_up(self, head: JobHead, faults: Faults) -> None:
+        from automata_svc.jobs.drive import command_without_driver
+
+        said = f"{faults.number} drivers in a row got no further; the last: {faults.reason}"
+        verb = "pause" if faults.halted else "fail"
+        _log.warning("%s: %s", head.id, said)
+        if not command_without_driver(self._service, head.id, verb, said):
+            raise Conflict(f"{head.id} is held by somebody")
+
+    def _carry_out_commands(self, head: JobHead) -> None:
+        """What was asked of a driver that was about to go."""
+        from automata_svc.jobs.drive import command_without_driver
+
+        database = self._service.database
+        for command in database.waiting_commands(head.id):
+            reason = json.loads(command.body or "{}").get("reason", "")
+            if not command_without_driver(self._service, head.id, command.verb, reason, command.id):
+                raise Conflict(f"{head.id} is held by somebody")
+
+    def _keep_words(self, head: JobHead, word: Word | None, launcher: Launcher | None) -> None:
+        """What a driver that failed has printed, kept where Ray's own end does not take it away."""
+        if word is None or launcher is None or word.status != "FAILED":
+            return
+        with suppress(AutomataError):
+            text = launcher.logs(word.id)
+            key = f"logs/{head.id}/driver/{head.attempt:04d}-ray.txt"
+            if text and not self._service.store.keys(f"logs/{head.id}/driver"):
+                self._service.store.put(key, text.encode("utf-8", "backslashreplace"))
+
+    # ---- jobs that are to get one ---------------------------------------------------------------
+
+    def _allot(self, launcher: Launcher | None, absent: str) -> None:
+        database, now = self._service.database, self._clock()
+        elapsed = 0.0 if self._passed is None else max(0.0, now - self._passed)
+        self._passed = now
+        heads = database.list_jobs(driver="service", state=("QUEUED", "STARTING", "RUNNING"))
+        self._forget({head.id for head in heads})
+        if not heads:
+            return
+        heads.sort(key=lambda head: (head.created_at, head.id))
+        wants: list[JobHead] = []
+        said: dict[str, str] = {}
+        for head in heads:
+            if head.state != "QUEUED":
+                wants.append(head)
+            elif head.driver_id is not None:
+                said[head.id] = "the driver before the next one: it is about to end"
+            elif head.not_before is not None and head.not_before > now:
+                reason = json.loads(head.summary).get("reason", "")
+                said[head.id] = f"its next attempt, after a pause: {reason}"
+            elif launcher is None:
+                said[head.id] = f"Ray: {absent}"
+            else:
+                wants.append(head)
+        cluster = self._cluster(launcher, wants)
+        if cluster is None:
+            said.update({h.id: "Ray: it does not answer" for h in wants if h.state == "QUEUED"})
+            wants = [head for head in wants if head.state != "QUEUED"]
+        else:
+            found = allot(
+                [self._as_job(head, now) for head in wants],
+                cluster, self._policy.quotas, self._ledger, now, elapsed,
+            )  # fmt: skip
+            self._ledger = found.ledger
+            said.update(found.waiting)
+            self._grant(wants, found, launcher, said)
+        for head in heads:
+            self._say(head, said.get(head.id), now)
+
+    def _grant(
+        self,
+        heads: Sequence[JobHead],
+        found: Allotment,
+        launcher: Launcher | None,
+        said: dict[str, str],
+    ) -> None:
+        by_id = {head.id: head for head in heads}
+        for job, slots in found.slots.items():
+            head = by_id[job]
+            if head.state != "QUEUED":
+                if head.slots != slots:
+                    self._service.database.set_controller_fields(job, slots=slots)
+                if slots == 0:
+                    said[job] = "its turn: its slots are with others for a while"
+        for job in found.admit:
+            if launcher is None:
+                said[job] = "Ray: it does not answer"
+                continue
+            with suppress(Conflict, NotFound):
+                self._admit(by_id[job], found.slots[job], launcher)
+
+    def _admit(self, head: JobHead, slots: int, launcher: Launcher) -> None:
+        attempt = head.attempt + 1
+        database = self._service.database
+        # The name first: a driver that was asked for is never without it.
+        database.set_controller_fields(
+            head.id, attempt=attempt, driver_id=driver_id(head.id, attempt), slots=slots,
+            not_before=None,
+        )  # fmt: skip
+        self._closing.add(head.id)
+        if move(database, head.id, "start", f"driver {attempt} starts"):
+            self._launch(database.get_head(head.id), launcher)
+
+    def _launch(self, head: JobHead, launcher: Launcher) -> None:
+        order = Order.of(
+            head.id, head.attempt, name=head.name, project=head.project,
+            recycle_after=self._policy.recycle_after,
+            pip=packages_of(self._service.database.get_job(head.id)),
+        )  # fmt: skip
+        try:
+            launcher.submit(order)
+        except Unavailable as error:
+            self._rays.lost()
+            _log.warning("%s: %s", head.id, error)  # STARTING without a driver: the next pass
+
+    def _say(self, head: JobHead, reason: str | None, now: float) -> None:
+        """Writes what a job waits for, where that has changed."""
+        before = json.loads(head.waiting) if head.waiting else None
+        if (before and before["for"]) == reason:
+            return
+        since = before["since"] if before and head.state == "QUEUED" else _waits_since(head, now)
+        waiting = None if reason is None else json.dumps({"for": reason, "since": since})
+        with suppress(NotFound):
+            self._service.database.set_controller_fields(head.id, waiting=waiting)
+
+    def _as_job(self, head: JobHead, now: float) -> Job:
+        known = self._of(head)
+        running = json.loads(head.summary).get("running", 0)
+        uses, most = None, known.most
+        if head.state == "RUNNING":
+            uses = running
+            unused = head.slots is not None and running < head.slots
+            if not unused:
+                known.idle_since = None
+            elif known.idle_since is None:
+                known.idle_since = now
+            elif now - known.idle_since > IDLE_S:
+                most = max(1, running) if most is None else min(most, max(1, running))
+        waiting = json.loads(head.waiting) if head.waiting else {}
+        return Job(
+            id=head.id,
+            project=head.project,
+            priority=head.priority,
+            size=known.size,
+            most=most,
+            since=waiting.get("since", head.updated_at),
+            runs=head.state != "QUEUED",
+            returns=head.attempt > 0,
+            slots=head.slots or 0,
+            uses=uses,
+            queue=head.queue,
+        )
+
+    # ---- the cluster ----------------------------------------------------------------------------
+
+    def _cluster(self, launcher: Launcher | None, wants: Sequence[JobHead]) -> Cluster | None:
+        """The machines as they were seen last; None: they were never seen."""
+        placement = self._placement
+        if launcher is not None and wants and placement.age_s >= NODES_S:
+            try:
+                placement.nodes = tuple(launcher.nodes())
+            except Unavailable:
+                self._rays.lost()
+        if placement.nodes is None:
+            return None
+        return cluster_of(placement.nodes, self._policy.drivers, len(wants))
+
+    def _sweep(self, launcher: Launcher | None) -> None:
+        """Ends drivers that no job is waiting for: of a job that was deleted, or an old attempt."""
+        now = time.monotonic()
+        if launcher is None or now - self._swept < SWEEP_S:
+            return
+        self._swept = now
+        try:
+            words = launcher.drivers()
+        except Unavailable:
+            self._rays.lost()
+            return
+        for word in words:
+            job = job_of(word.id)
+            if job is None:
+                continue
+            try:
+                head = self._service.database.get_head(job)
+                wanted = head.driver_id == word.id and head.driver == "service"
+            except NotFound:
+                wanted = False
+            if not wanted:
+                _log.warning("stops driver %s: nobody waits for it", word.id)
+                with suppress(Unavailable):
+                    launcher.stop(word.id)
+
+    # ---- below ----------------------------------------------------------------------------------
+
+    def _of(self, head: JobHead) -> _Known:
+        if head.id not in self._known:
+            plan = json.loads(self._service.database.get_job(head.id).plan)
+            self._known[head.id] = _Known(
+                Size(float(plan["cpus"]), float(plan["gpus"])), plan["parallelism"]
+            )
+        return self._known[head.id]
+
+    def _forget(self, live: set[str]) -> None:
+        for job in self._known.keys() - live - self._closing:
+            del self._known[job]
+
+
+def _is_gone(head: JobHead) -> bool:
+    from automata_svc.database import is_gone
+
+    return head.lease_owner is not None and is_gone(head.lease_owner)
+
+
+def _waits_since(head: JobHead, now: float) -> float:
+    return head.updated_at if head.state == "QUEUED" else now

@@ -1,0 +1,104 @@
+"""Looking on while somebody else drives a job: its state, event by event."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from automata_svc.jobs.protocol import Watcher
+from automata_svc.tuning.events import Event
+from automata_svc.tuning.plan import SearchPlan
+from automata_svc.tuning.state import JobState, evolve
+
+SETTLE_S = 0.05  # guess: what was sent together arrives within this
+MOST = 1_000  # events in one batch, where they never end
+LOOK_S = 0.5  # guess: how soon what happened is seen, where nobody tells
+
+Decoded = tuple[int, float, Event]  # seq, at, event
+
+
+class Follower:
+    """Applies events to a state, and tells a watcher of what is new.
+
+    What had happened before somebody began to look is applied and not told.
+
+    Args:
+        seen_to: number of the last event that is old.
+    """
+
+    def __init__(self, plan: SearchPlan, seen_to: int, watch: Watcher | None) -> None:
+        self.state = JobState(plan)
+        self._seen_to, self._watch = seen_to, watch
+
+    @property
+    def is_done(self) -> bool:
+        """The job is over, or paused (now, not only once)."""
+        if self.state.seq < self._seen_to:
+            return False
+        return self.state.is_over or self.state.state == "PAUSED"
+
+    def take(self, events: Iterable[Decoded]) -> None:
+        fresh: list[Event] = []
+        for seq, at, event in events:
+            evolve(self.state, seq, at, event)
+            if seq > self._seen_to:
+                fresh.append(event)
+        if fresh and self._watch is not None:
+            self._watch(self.state, fresh)
+
+
+def together(events: Iterable[Decoded]) -> Iterator[list[Decoded]]:
+    """What comes at once, as one: what was decided together is stored, and sent, together.
+
+    Raises what `events` raises, once all before it was given.
+    """
+    coming: queue.SimpleQueue[Decoded | BaseException | None] = queue.SimpleQueue()
+
+    def read() -> None:
+        try:
+            for one in events:
+                coming.put(one)
+            coming.put(None)
+        except BaseException as error:  # raised where it is waited for
+            coming.put(error)
+
+    threading.Thread(target=read, name="automata-follow", daemon=True).start()
+    while True:
+        found: list[Decoded] = []
+        last: Decoded | BaseException | None = coming.get()
+        while isinstance(last, tuple):
+            found.append(last)
+            try:
+                last = coming.get(timeout=SETTLE_S)
+            except queue.Empty:
+                break
+            if len(found) >= MOST:
+                yield found
+                found = []
+        if found:
+            yield found
+        if isinstance(last, BaseException):
+            raise last
+        if last is None:
+            return
+
+
+def follow(
+    plan: SearchPlan,
+    read: Callable[[int], Iterable[Decoded]],
+    seen_to: int,
+    watch: Watcher | None = None,
+) -> JobState:
+    """Reads on until the job is over or paused.
+
+    Args:
+        read: the events behind a number, as far as they are stored.
+    """
+    follower = Follower(plan, seen_to, watch)
+    while True:
+        follower.take(read(follower.state.seq))
+        if follower.is_done:
+            return follower.state
+        time.sleep(LOOK_S)

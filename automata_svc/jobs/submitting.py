@@ -1,0 +1,45 @@
+"""A checked job as its row: what is stored of it, whoever takes it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from automata_svc.jobs.bundles import code_of
+from automata_svc.jobs.planner import Planned
+from automata_svc.jobs.view import resolved
+from automata_svc.spec.job import TuneJob
+from automata_svc.spec.load import dump_job
+
+
+def row_of(job: TuneJob, planned: Planned, template_path: str) -> dict[str, Any]:
+    """The fields of `Database.create_job` that come from the job itself.
+
+    Args:
+        template_path: as it is to be shown; what runs is the text.
+    """
+    template = planned.template
+    return {
+        "name": job.metadata.name,
+        "project": job.metadata.project,
+        "spec": _text(resolved(planned)),
+        "plan": _text(planned.plan.to_json()),
+        "template": _text(
+            {
+                "name": template.name,
+                "path": template_path,
+                "sha256": template.sha256,
+                "text": template.text,
+                **code_of(planned),
+                "job": dump_job(job, "json", defaults=False),
+            }
+        ),
+        "summary": _text({"reason": "submitted", "trials": planned.plan.trials}),
+        "queue": job.spec.queue,
+        "priority": job.spec.priority,
+        "labels": _text(job.metadata.labels),
+    }
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

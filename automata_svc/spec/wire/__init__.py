@@ -1,0 +1,1 @@
+"""What crosses the wire between a client and the service: one module per resource."""

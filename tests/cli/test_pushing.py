@@ -1,0 +1,84 @@
+"""`templates|datasets push` and the lists of a server, against a real one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from automata_svc.cli.main import cli
+from automata_svc.cli.world import World
+from automata_svc.trials.templates import packaged_folder
+from tests.api.served import Served, serving
+
+At = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("server")) as one:
+        yield one
+
+
+@pytest.fixture
+def at(server: Served, tmp_path: Path) -> At:
+    """Runs `automata` with the server's URL and a token in the environment."""
+
+    def go(*arguments: str) -> Result:
+        env = {
+            "AUTOMATA_HOME": str(tmp_path / "home"),
+            "AUTOMATA_SERVER": server.url,
+            "AUTOMATA_TOKEN": server.token("code:push", "bundles:read", "jobs:read"),
+        }
+        return CliRunner().invoke(cli, list(arguments), obj=World(env=env))
+
+    return go
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    path.write_text((packaged_folder() / "tabular_mlp.py").read_text())
+    return path
+
+
+def test_a_pushed_template_is_in_the_servers_list(at: At, mine: Path) -> None:
+    done = at("templates", "push", str(mine))
+    assert done.exit_code == 0, done.stderr
+    ref = done.stdout.strip()
+    assert ref.startswith("mine@") and f"trial: {{template: {ref}}}" in done.stderr
+    assert ref in at("templates", "ls").stdout
+    names = {one["ref"] for one in json.loads(at("templates", "ls", "-o", "json").stdout)}
+    assert {ref, "tabular_mlp"} <= names
+    assert ref not in at("templates", "ls", "--local").stdout
+
+
+def test_a_pushed_dataset_is_in_the_servers_list(at: At, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("a,b,label\n" + "\n".join(f"{i},{i % 7},{'xy'[i % 2]}" for i in range(99)))
+    done = at("datasets", "push", str(path), "--target", "label", "--name", "yours", "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    ref = json.loads(done.stdout)["ref"]
+    assert ref.startswith("yours@") and ref in at("datasets", "ls").stdout
+
+
+def test_a_server_without_stored_subsets_is_no_error(at: At) -> None:
+    done = at("subsets", "ls")
+    assert done.exit_code == 0 and "no stored subsets in http" in done.stderr
+
+
+def test_mistakes_are_said_before_anything_is_sent(at: At, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("x = 1\n")
+    assert at("templates", "push", str(broken)).exit_code == 2
+    assert at("templates", "push", str(tmp_path / "absent.py")).exit_code == 3
+    assert at("datasets", "push", str(tmp_path / "absent.csv")).exit_code == 2
+
+
+def test_without_a_server_nothing_is_pushed_and_it_is_said_why(mine: Path, tmp_path: Path) -> None:
+    world = World(env={"AUTOMATA_HOME": str(tmp_path / "home")})
+    done = CliRunner().invoke(cli, ["templates", "push", str(mine)], obj=world)
+    assert done.exit_code == 2 and "by its path" in done.stderr and "--server" in done.stderr

@@ -1,0 +1,209 @@
+"""One set of verbs: every Service does the same, on this machine and against a real server."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from automata_svc.client.http import Http
+from automata_svc.errors import Conflict, NotFound, SpecError
+from automata_svc.jobs.local import LocalService
+from automata_svc.jobs.protocol import Service
+from automata_svc.jobs.remote import RemoteService
+from automata_svc.results.result import result
+from automata_svc.settings import Settings
+from automata_svc.tuning import events as ev
+from automata_svc.tuning.state import JobState
+from tests.api.served import serving
+from tests.jobs.build import RUNNER, job_text, trial
+
+
+@dataclass
+class Place:
+    """A service, and what drives its jobs where it does not do so itself."""
+
+    service: Service
+    behind: LocalService
+
+    def run(self, job: str, watch: Any = None) -> JobState:
+        """To its end: here by the service itself, at a server by its driver."""
+        if self.service.runs_here:
+            return self.service.drive(job, watch, RUNNER)
+        driver = threading.Thread(target=self._drive_once_queued, args=(job,))
+        driver.start()
+        try:
+            return self.service.drive(job, watch)
+        finally:
+            driver.join(30)
+
+    def _drive_once_queued(self, job: str) -> None:
+        while self.behind.find(job).state == "PAUSED":  # until it is resumed
+            time.sleep(0.02)
+        self.behind.drive(job, None, RUNNER)
+
+
+@pytest.fixture(scope="module", params=["local", "remote"])
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "local":
+        here = LocalService(Settings.from_env({"AUTOMATA_HOME": str(folder)}))
+        yield Place(here, here)
+        return
+    with serving(folder) as served, Http(served.url, served.token("admin")) as http:
+        yield Place(RemoteService(http), served.world.service)
+
+
+@pytest.fixture(scope="module")
+def done(place: Place) -> str:
+    """A job that succeeded; look, don't touch."""
+    job = place.service.submit(job_text("looked-at"), "job.yaml")
+    assert place.run(job).state == "SUCCEEDED"
+    return job
+
+
+Submit = Callable[..., str]
+
+
+def test_a_plan_says_the_same_price_and_rungs_as_the_job_then_has(place: Place) -> None:
+    view = place.service.plan(job_text(), "job.yaml", ("budget.trials=7",))
+    assert [line.trials for line in view.rungs] == [7, 3, 2]
+    assert view.chosen["spec.subset.strategy"].value == "adaptive_random"
+    assert view.job["spec"]["budget"]["trials"] == 7
+    assert isinstance(view.rungs[0].steps, tuple) and isinstance(view.warnings, tuple)
+
+
+def test_every_mistake_comes_back_at_once_with_its_place(place: Place) -> None:
+    text = job_text(budget={"trials": 0}, trial=trial(template="tabular_mlq"))
+    with pytest.raises(SpecError) as caught:
+        place.service.submit(text, "job.yaml")
+    assert "job.yaml" in str(caught.value)
+    assert any("budget.trials" in problem.pointer for problem in caught.value.problems)
+    text = job_text(trial=trial(template="tabular_mlq", settings={"epocs": 4}))
+    with pytest.raises(SpecError, match="tabular_mlp"):
+        place.service.submit(text, "job.yaml")
+    assert place.service.jobs() == []
+
+
+def test_a_job_is_watched_event_by_event_and_ends_with_its_report(place: Place) -> None:
+    seen: list[ev.Event] = []
+
+    def watch(state: JobState, events: Sequence[ev.Event]) -> None:
+        seen.extend(events)
+
+    job = place.service.submit(job_text("watched"), "job.yaml")
+    assert place.service.find(job).state == "QUEUED"
+    state = place.run(job, watch)
+    assert state.state == "SUCCEEDED" and state.result is not None
+    log = [(seq, kind) for seq, _, kind, _ in place.service.events(job)]
+    assert [seq for seq, _ in log] == list(range(1, state.seq + 1))
+    assert len(seen) == len(log)
+    again = result(place.service.state(job), place.service.spec(job))
+    assert again == place.service.result(job) == result(state, place.service.spec(job))
+
+
+def test_rows_of_jobs_and_trials_agree_with_the_report(place: Place, done: str) -> None:
+    row = place.service.find(done)
+    assert (row.name, row.state, row.trials) == ("looked-at", "SUCCEEDED", 6)
+    assert place.service.find("looked-at") == row == place.service.find(done[:-2])
+    assert row in place.service.jobs() and row in place.service.jobs(state="SUCCEEDED")
+    assert place.service.jobs(state="PAUSED") == []
+    whole = place.service.result(done)
+    assert row.summary["best"]["trial"] == whole["best"]["trial"]
+    assert row.summary["price"] == pytest.approx(whole["cost"]["price"])
+    rows = place.service.trials(done)
+    assert sorted(one["number"] for one in rows) == list(range(6))
+    assert {one["number"]: one for one in rows} == {o["number"]: o for o in whole["trials"]}
+    assert rows == sorted(rows, key=lambda r: (-r["rung"], -r["metric"], r["number"]))
+    assert place.service.trials(done, top=2) == rows[:2]
+
+
+def test_why_names_the_rung_and_its_whole_table(place: Place, done: str) -> None:
+    pruned = next(t for t in place.service.trials(done) if t["state"] == "PRUNED")
+    answer = place.service.why(done, pruned["number"])
+    assert answer.rank is not None and answer.agrees
+    assert [one.rank for one in answer.table] == list(range(1, answer.size + 1))
+    assert answer.path[-1].verdict == "prune"
+    with pytest.raises(NotFound, match="trials are 0 to 5"):
+        place.service.why(done, 99)
+
+
+def test_a_log_replays_to_its_decisions(place: Place, done: str) -> None:
+    assert place.service.replay(done) == []
+
+
+def test_the_winner_is_saved_whole(place: Place, done: str, tmp_path: Path) -> None:
+    files = place.service.save_best(done, tmp_path / "best")
+    names = {path.name for path in files}
+    assert {"model.pt", "params.json", "tabular_mlp.py", "example.py"} <= names
+    assert all(path.stat().st_size > 0 for path in files)
+    with pytest.raises(SpecError, match="empty"):
+        place.service.save_best(done, tmp_path / "best")
+
+
+def test_a_job_that_is_over_is_neither_driven_nor_stopped_again(place: Place, done: str) -> None:
+    with pytest.raises(Conflict, match="finished"):
+        place.service.drive(done, None, RUNNER)
+    with pytest.raises(Conflict):
+        place.service.pause(done)
+    assert place.service.follow(done).state == "SUCCEEDED"  # looking is always possible
+
+
+def test_a_waiting_job_is_paused_resumed_and_stopped_for_good(place: Place) -> None:
+    job = place.service.submit(job_text("stopped"), "job.yaml")
+    place.service.pause(job, "not now")
+    assert place.service.find(job).state == "PAUSED"
+    assert place.service.follow(job).state == "PAUSED"
+    assert place.run(job).state == "SUCCEEDED"
+    job = place.service.submit(job_text("stopped"), "job.yaml")
+    place.service.stop(job, "changed my mind")
+    assert place.service.find(job).state == "CANCELLED"
+    assert "changed my mind" in place.service.find(job).reason
+
+
+def test_a_clone_has_the_changes_and_nothing_of_the_run(place: Place, done: str) -> None:
+    made = place.service.clone(done, ("search.seed=5",), "looked-again")
+    row = place.service.find(made)
+    assert (row.name, row.state, row.summary["price"] if "price" in row.summary else 0.0) == (
+        "looked-again", "QUEUED", 0.0,
+    )  # fmt: skip
+    assert place.service.spec(made)["spec"]["search"]["seed"] == 5
+    assert place.service.spec(made)["spec"]["space"] == place.service.spec(done)["spec"]["space"]
+    place.service.stop(made)
+
+
+def test_only_what_has_failed_is_tried_again(place: Place, done: str) -> None:
+    with pytest.raises(Conflict):
+        place.service.retry(done)
+
+
+def test_a_template_of_ones_own_comes_along_with_what_it_prints(
+    place: Place, tmp_path: Path
+) -> None:
+    from automata_svc.trials.templates import find_template
+
+    text = find_template("tabular_mlp", Settings.from_env()).text
+    mine = tmp_path / "mine.py"
+    mine.write_text(
+        text.replace(
+            "    for _ in trial.passes", "    print('hello', flush=True)\n    for _ in trial.passes"
+        )
+    )
+    job = place.service.submit(job_text("mine", trial=trial(template=str(mine))), "job.yaml")
+    mine.unlink()  # what runs is what was submitted
+    assert place.run(job).state == "SUCCEEDED"
+    lines = place.service.logs(job, trial=0)
+    assert [text for _, text in lines][:1] == ["hello"] and lines[0][0] == 1
+    assert list(place.service.logs(job, trial=0, after=lines[-1][0])) == []
+
+
+def test_what_is_not_there_is_said_with_the_nearest(place: Place, done: str) -> None:
+    with pytest.raises(NotFound, match="looked-at"):
+        place.service.find("looked-att")

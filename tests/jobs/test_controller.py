@@ -1,0 +1,510 @@
+"""What a controller does, step by step, over a small cluster that does as it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from automata_svc.database import this_process
+from automata_svc.errors import Conflict, Unavailable
+from automata_svc.jobs.attempt import Attempt, Ending, carry_out
+from automata_svc.jobs.controller import Controller, Policy
+from automata_svc.jobs.hosted import Hosted
+from automata_svc.jobs.launch import Node, Order, Word, driver_id, job_of
+from automata_svc.jobs.local import LocalService
+from automata_svc.jobs.moves import faults_in_a_row, move
+from automata_svc.jobs.reconcile import LEASELESS_S, LEAVE_S, START_S, Seen, next_step
+from automata_svc.jobs.tenancy import Caller
+from automata_svc.jobs.workplace import WORKPLACES
+from automata_svc.tuning.inputs import VERBS
+from automata_svc.tuning.state import JOB_ENDS, JOB_MOVES
+from tests.jobs.build import job_text, trial
+
+ANYBODY = Caller("", "test", None, frozenset({"admin"}))
+NOBODY = "elsewhere:1:0"  # a lease's owner on another machine
+
+
+@dataclass
+class Cluster:
+    """Ray, as a controller sees it; a test decides what becomes of the drivers."""
+
+    machines: Sequence[Node] = (Node(2.0, 0.0, 20.0),)
+    words: dict[str, Word] = field(default_factory=dict)
+    submitted: list[Order] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    is_away: bool = False
+
+    def launcher(self) -> Cluster:
+        if self.is_away:
+            raise Unavailable("it is being started")
+        return self
+
+    def lost(self) -> None:
+        """Somebody noticed."""
+
+    def submit(self, order: Order) -> None:
+        self._answer()
+        self.submitted.append(order)
+        self.words.setdefault(order.id, Word(order.id, "RUNNING", ""))
+
+    def look(self, driver: str) -> Word | None:
+        self._answer()
+        return self.words.get(driver)
+
+    def stop(self, driver: str) -> None:
+        self._answer()
+        self.stopped.append(driver)
+        self.ends(driver, "STOPPED")
+
+    def logs(self, driver: str) -> str:
+        return "what it said"
+
+    def drivers(self) -> Sequence[Word]:
+        self._answer()
+        return [word for word in self.words.values() if not word.is_over]
+
+    def nodes(self) -> Sequence[Node]:
+        self._answer()
+        return self.machines
+
+    def ends(
+        self, driver: str, status: str = "FAILED", message: str = "exit code 1: oh no"
+    ) -> None:
+        self.words[driver] = Word(driver, status, message)
+
+    def _answer(self) -> None:
+        if self.is_away:
+            raise Unavailable("Ray cannot be reached")
+
+
+@dataclass
+class Clock:
+    """Time that also the database's rows are judged by."""
+
+    ahead: float = 0.0
+
+    def __call__(self) -> float:
+        import time
+
+        return time.time() + self.ahead
+
+
+class World:
+    """A service with its controller."""
+
+    def __init__(self, service: LocalService, policy: Policy | None = None) -> None:
+        self.service, self.cluster, self.clock = service, Cluster(), Clock()
+        self.policy = policy or Policy(pauses_s=(0.0,))
+        self.controller = self.another()
+
+    def another(self, owner: str | None = None) -> Controller:
+        """As after a restart: it remembers nothing."""
+        return Controller(self.service, self.cluster, self.policy, owner, self.clock)
+
+    def submit(self, name: str = "digits-small", **spec: object) -> str:
+        hosted = Hosted(self.service)
+        return hosted.submit(ANYBODY, job_text(name, **spec)).head.id
+
+    def head(self, job: str):
+        return self.service.database.get_head(job)
+
+    def steps(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.controller.step()
+
+    def drive(self, job: str, **more: object) -> int:
+        """What the driver that was launched last does, in this process."""
+        attempt = Attempt(
+            job, self.head(job).attempt, WORKPLACES["inprocess"], "inprocess", lease_s=0.1, **more
+        )
+        said: list[str] = []
+        code = carry_out(self.service, attempt, Ending(), said.append)
+        driver = driver_id(job, attempt.number)
+        self.cluster.ends(driver, "SUCCEEDED" if code == 0 else "FAILED", "\n".join(said))
+        return code
+
+
+@pytest.fixture
+def world(service: LocalService) -> World:
+    return World(service)
+
+
+# ---- the way of a job ---------------------------------------------------------------------------
+
+
+def test_a_job_goes_from_the_queue_through_its_driver_to_its_end(world):
+    job = world.submit()
+    world.steps()
+    head = world.head(job)
+    assert (head.state, head.attempt, head.driver_id) == ("STARTING", 1, f"{job}-a1")
+    assert head.slots == 2 and head.waiting is None
+    (order,) = world.cluster.submitted
+    assert (order.job, order.name, order.project) == (job, "digits-small", "default")
+    assert world.drive(job) == 0
+    world.steps()
+    head = world.head(job)
+    assert head.state == "SUCCEEDED" and head.driver_id is None
+    state = world.service.state(job)
+    assert state.drivers[0].slots == 2
+    moves = [
+        json.loads(e.body)["state"]
+        for e in world.service.database.events(job)
+        if e.kind == "job_state"
+    ]
+    assert moves == ["STARTING", "RUNNING", "SUCCEEDED"]
+    assert world.service.replay(job) == []
+
+
+def test_a_job_that_waits_says_for_what_and_since_when(world):
+    jobs = [world.submit(f"j{index}") for index in range(3)]
+    world.steps()
+    assert [world.head(job).state for job in jobs] == ["STARTING", "STARTING", "QUEUED"]
+    waiting = json.loads(world.head(jobs[2]).waiting)
+    assert "slot" in waiting["for"]
+    assert waiting["since"] == world.head(jobs[2]).created_at
+    assert [world.head(job).slots for job in jobs] == [1, 1, None]
+    assert world.drive(jobs[0]) == 0
+    world.steps(2)
+    assert world.head(jobs[2]).state == "STARTING" and world.head(jobs[2]).waiting is None
+
+
+def test_while_ray_is_away_jobs_wait_for_it(world):
+    world.cluster.is_away = True
+    job = world.submit()
+    world.steps()
+    assert json.loads(world.head(job).waiting)["for"] == "Ray: it is being started"
+    world.cluster.is_away = False
+    world.steps()
+    assert world.head(job).state == "STARTING"
+
+
+def test_a_job_of_a_command_line_is_never_adopted(world):
+    job = world.service.submit(job_text(), "job.yaml")
+    world.steps(3)
+    assert world.head(job).state == "QUEUED" and world.cluster.submitted == []
+
+
+def test_a_job_for_which_no_machine_is_large_enough_waits_and_is_refused_at_the_door(world):
+    job = world.submit(trial=trial(resources={"cpu": 3}))
+    world.steps()
+    assert "3 CPUs" in json.loads(world.head(job).waiting)["for"]
+    said = world.controller._placement.refuses(
+        type("Plan", (), {"is_external": False, "cpus": 3.0, "gpus": 0.0})()
+    )
+    assert said is not None and "3 CPUs" in said
+
+
+# ---- drivers that end ---------------------------------------------------------------------------
+
+
+def test_a_driver_that_dies_before_it_takes_the_job_is_replaced(world):
+    job = world.submit()
+    world.steps()
+    world.cluster.ends(f"{job}-a1", message="boom\nImportError: no module named x")
+    world.steps()
+    head = world.head(job)
+    assert head.state == "QUEUED" or head.attempt == 2
+    assert "ImportError: no module named x" in json.dumps(
+        [e.body for e in world.service.database.events(job)]
+    )
+    world.steps(2)
+    assert world.head(job).attempt == 2 and world.head(job).state == "STARTING"
+    assert world.drive(job) == 0
+    assert world.service.replay(job) == []
+
+
+def test_what_a_driver_said_before_it_could_write_is_kept(world):
+    job = world.submit()
+    world.steps()
+    world.cluster.ends(f"{job}-a1")
+    world.steps()
+    (key,) = world.service.store.keys(f"logs/{job}/driver")
+    assert world.service.store.get(key) == b"what it said"
+
+
+def test_after_a_fault_the_next_attempt_waits_longer_each_time(service):
+    world = World(service, Policy(pauses_s=(10.0, 100.0)))
+    job = world.submit()
+    for attempt, pause in ((1, 10.0), (2, 100.0), (3, 100.0)):
+        world.steps()
+        assert world.head(job).attempt == attempt
+        world.cluster.ends(f"{job}-a{attempt}")
+        world.steps()
+        head = world.head(job)
+        assert head.state == "QUEUED"
+        assert head.not_before - world.clock() == pytest.approx(pause, abs=5)
+        assert "its next attempt, after a pause" in json.loads(head.waiting)["for"]
+        world.clock.ahead += pause + 1
+
+
+def test_a_job_whose_drivers_get_no_further_fails_with_the_last_ones_words(world):
+    job = world.submit()
+    for attempt in range(1, 6):
+        world.steps(2)
+        assert world.head(job).attempt == attempt
+        world.cluster.ends(f"{job}-a{attempt}", message=f"ValueError: number {attempt}")
+    world.steps(2)
+    head = world.head(job)
+    assert head.state == "FAILED"
+    assert "5 drivers in a row" in json.loads(head.summary)["reason"]
+    assert "number 5" in json.loads(head.summary)["reason"]
+    assert world.service.replay(job) == []
+
+
+def test_an_attempt_that_achieves_something_starts_the_count_anew():
+    said = json.dumps({"verb": "requeue", "reason": "x"})
+    dies = [("driver_started", "{}"), ("segment_started", "{}"), ("command", said)]
+    assert faults_in_a_row(dies * 3).number == 3
+    assert faults_in_a_row([*dies * 3, ("passes", "{}")]).number == 0
+    assert faults_in_a_row([*dies * 3, ("passes", "{}"), *dies]).number == 1
+    resumed = ("command", json.dumps({"verb": "resume", "reason": ""}))
+    assert faults_in_a_row([*dies * 3, resumed, *dies]).number == 1
+    recycled = ("command", json.dumps({"verb": "recycle", "reason": ""}))
+    assert faults_in_a_row([*dies, recycled, *dies]).number == 2
+
+
+def test_a_job_that_cannot_be_stored_is_paused_in_the_end_and_not_failed(service):
+    world = World(service, Policy(pauses_s=(0.0,), most_faults=2))
+    job = world.submit()
+    for attempt in (1, 2):
+        world.steps(2)
+        assert world.head(job).attempt == attempt
+        halted = move_by_hand(world, job, "halt", "no space left")
+        assert halted
+        assert move(world.service.database, job, "requeue", "no space left")
+        world.cluster.ends(f"{job}-a{attempt}")
+        world.steps()
+    head = world.head(job)
+    assert head.state == "PAUSED" and "no space left" in json.loads(head.summary)["reason"]
+
+
+def move_by_hand(world: World, job: str, verb: str, reason: str) -> bool:
+    from automata_svc.jobs.drive import command_without_driver
+
+    return command_without_driver(world.service, job, verb, reason)
+
+
+def test_a_driver_that_made_room_is_followed_at_once_and_the_outcome_is_the_same(world, finished):
+    from tests.tuning.test_crash import outcome
+
+    job = world.submit()
+    attempts = 0
+    while world.head(job).state not in JOB_ENDS:
+        world.steps()
+        if world.head(job).state == "STARTING":
+            attempts += 1
+            assert world.drive(job, recycle_after=1) == 0
+        assert attempts < 10
+    assert attempts >= 3
+    service, whole = finished
+    assert outcome(world.service.state(job)) == outcome(service.state(whole))
+    assert world.service.replay(job) == []
+    reasons = [
+        json.loads(e.body)["reason"]
+        for e in world.service.database.events(job)
+        if e.kind == "command" and json.loads(e.body)["verb"] == "recycle"
+    ]
+    assert reasons and all("trials from one driver" in reason for reason in reasons)
+
+
+# ---- the controller's own end -------------------------------------------------------------------
+
+
+def test_a_controller_that_died_between_naming_a_driver_and_starting_it_starts_it_later(world):
+    job = world.submit()
+    world.service.database.set_controller_fields(job, attempt=1, driver_id=f"{job}-a1", slots=2)
+    world.steps(2)  # Ray knows no such driver: the name is taken off, then a new one is given
+    assert world.head(job).attempt == 2 and world.head(job).state == "STARTING"
+
+
+def test_a_controller_that_died_before_the_driver_was_there_asks_for_the_same_one_again(world):
+    job = world.submit()
+    world.service.database.set_controller_fields(job, attempt=1, driver_id=f"{job}-a1", slots=2)
+    assert move(world.service.database, job, "start", "driver 1 starts")
+    world.steps()
+    assert [order.id for order in world.cluster.submitted] == [f"{job}-a1"]
+    assert world.head(job).attempt == 1
+
+
+def test_one_controller_works_and_the_next_takes_over_when_it_has_let_go(world):
+    other = world.another(owner=NOBODY)
+    job = world.submit()
+    world.steps()
+    other.step()
+    assert world.controller.leads and not other.leads
+    world.controller.release()
+    other.step()
+    assert other.leads
+    with pytest.raises(Conflict):
+        world.service.database.take_named("controller", this_process(), 5.0)
+    assert len(world.cluster.submitted) == 1 and world.head(job).attempt == 1
+
+
+def test_a_new_controller_finds_everything_as_it_is(world):
+    job = world.submit()
+    world.steps()
+    world.controller.release()
+    world.controller = world.another()
+    world.steps(3)
+    assert len(world.cluster.submitted) == 1
+    assert world.drive(job) == 0
+    world.steps()
+    assert world.head(job).driver_id is None
+
+
+def test_drivers_that_nobody_waits_for_are_stopped(world):
+    job = world.submit()
+    old = driver_id(job, 7)
+    gone = driver_id("job_01ARZ3NDEKTSV4RRFFQ69G5FAV", 1)
+    strange = "raysubmit_abc"
+    for driver in (old, gone, strange):
+        world.cluster.words[driver] = Word(driver, "RUNNING", "")
+    world.steps()
+    assert sorted(world.cluster.stopped) == sorted([old, gone])
+    assert job_of(strange) is None
+
+
+# ---- commands -----------------------------------------------------------------------------------
+
+
+def test_a_paused_job_waits_in_the_queue_again_when_it_is_resumed(world):
+    hosted = Hosted(world.service)
+    job = world.submit()
+    hosted.pause(ANYBODY, job)
+    world.steps()
+    assert world.head(job).state == "PAUSED" and world.cluster.submitted == []
+    hosted.resume(ANYBODY, job)
+    assert world.head(job).state == "QUEUED"
+    world.steps()
+    assert world.drive(job) == 0
+    assert world.service.replay(job) == []
+
+
+def test_a_pause_while_the_driver_is_on_its_way_keeps_it_from_driving(world):
+    job = world.submit()
+    world.steps()
+    Hosted(world.service).pause(ANYBODY, job)
+    assert world.head(job).state == "PAUSED"
+    assert world.drive(job) == 0
+    assert world.service.state(job).drivers == []
+    world.steps()
+    assert world.head(job).driver_id is None
+
+
+def test_a_command_that_met_a_driver_on_its_way_out_is_carried_out(world):
+    job = world.submit()
+    world.steps()
+    Hosted(world.service).pause(ANYBODY, job)
+    world.service.database.add_command(job, "resume", "{}", world.clock())
+    assert world.drive(job) == 0
+    world.steps(2)
+    assert world.head(job).state in ("QUEUED", "STARTING")
+    assert world.service.database.waiting_commands(job) == []
+
+
+def test_an_old_attempt_that_comes_late_leaves_the_job_alone(world):
+    job = world.submit()
+    world.steps()
+    late = Attempt(job, 0, WORKPLACES["inprocess"], "inprocess", lease_s=0.1)
+    said: list[str] = []
+    assert carry_out(world.service, late, Ending(), said.append) == 0
+    assert "has passed" in said[0]
+    assert world.service.state(job).drivers == []
+
+
+def test_a_driver_that_is_asked_to_end_leaves_the_job_to_the_next(world):
+    job = world.submit()
+    world.steps()
+    ending = Ending()
+    ending.ask("its driver was asked to end (SIGTERM)")
+    attempt = Attempt(job, 1, WORKPLACES["inprocess"], "inprocess", lease_s=0.1)
+    assert carry_out(world.service, attempt, ending, lambda text: None) == 0
+    head = world.head(job)
+    assert head.state == "QUEUED" and "SIGTERM" in json.loads(head.summary)["reason"]
+    assert not head.is_leased
+    world.cluster.ends(f"{job}-a1", "SUCCEEDED")
+    world.steps(2)
+    assert world.head(job).attempt == 2 and world.head(job).not_before is None
+
+
+def test_two_drivers_of_one_job_leave_one_log(world):
+    job = world.submit()
+    world.steps()
+    token = world.service.database.take_lease(job, NOBODY, 30.0)
+    attempt = Attempt(job, 1, WORKPLACES["inprocess"], "inprocess", lease_s=0.1)
+    said: list[str] = []
+    assert carry_out(world.service, attempt, Ending(), said.append) == Conflict.exit_code
+    world.service.database.release(job, token)
+    assert world.drive(job) == 0
+    assert len(world.service.state(job).drivers) == 1
+
+
+# ---- one look, one step -------------------------------------------------------------------------
+
+
+def seen(**fields: object) -> Seen:
+    usual = {
+        "state": "RUNNING", "attempt": 3, "is_leased": True, "asked_ray": True, "idle_s": 1.0,
+        "word": Word("d", "RUNNING", ""), **fields,
+    }  # fmt: skip
+    return Seen(**usual)  # type: ignore[arg-type]
+
+
+OVER = Word("d", "FAILED", "exit code 1\nlast words")
+
+
+@pytest.mark.parametrize(
+    "state, action",
+    [
+        (seen(), None),
+        (seen(is_leased=False), None),  # for a moment: between two renewals, or on its way out
+        (seen(is_leased=False, idle_s=LEASELESS_S + 1), "stop"),
+        (seen(is_leased=False, word=OVER), "requeue"),
+        (seen(is_leased=False, word=None), "requeue"),
+        (seen(is_leased=False, word=None, asked_ray=False), None),
+        (seen(is_leased=True, word=OVER), None),  # the lease runs out, or its owner is seen dead
+        (seen(state="STARTING", is_leased=False), None),
+        (seen(state="STARTING", is_leased=False, word=None), "launch"),
+        (seen(state="STARTING", is_leased=False, word=OVER), "requeue"),
+        (seen(state="STARTING", is_leased=False, idle_s=START_S + 1), "stop"),
+        (seen(state="STARTING", is_leased=True, idle_s=START_S + 1), "stop"),
+        (seen(state="QUEUED", is_leased=False), None),
+        (seen(state="QUEUED", is_leased=False, word=OVER), "settle"),
+        (seen(state="QUEUED", is_leased=False, idle_s=LEAVE_S + 1), "stop"),
+        (seen(state="PAUSED", is_leased=True, word=OVER), None),
+        (seen(state="PAUSED", is_leased=False, word=None), "settle"),
+        (seen(state="SUCCEEDED", is_leased=False, word=OVER), "settle"),
+        (seen(state="SUCCEEDED", is_leased=False, idle_s=LEAVE_S + 1), "stop"),
+    ],
+)
+def test_what_is_seen_of_a_job_says_what_is_to_be_done(state, action):
+    step = next_step(state)
+    assert (None if step is None else step.action) == action
+
+
+def test_only_a_driver_that_failed_is_blamed():
+    gone, failed = (
+        next_step(seen(is_leased=False, word=None)),
+        next_step(seen(is_leased=False, word=OVER)),
+    )
+    assert gone is not None and not gone.fault
+    assert failed is not None and failed.fault and "last words" in failed.reason
+
+
+def test_every_verb_leads_where_the_table_of_moves_allows():
+    for verb, (came_from, to, usual) in VERBS.items():
+        assert usual
+        for state in came_from - {to}:
+            if state in ("QUEUED", "STARTING", "RUNNING", "PAUSED"):
+                assert to in JOB_MOVES[state], f"{verb} from {state}"
+
+
+def test_ids_of_drivers_name_their_job():
+    job = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    assert job_of(driver_id(job, 12)) == job
+    assert job_of(job) is None and job_of("x-a1") is None
+    assert os.getpid() > 0
