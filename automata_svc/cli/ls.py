@@ -40,7 +40,7 @@ def command(ctx: click.Context, state: str | None, project: str | None, form: st
         return
     if not rows:
         which = " like that" if state or project else ""
-        world.note(f"no jobs{which} in {world.settings.home}; start one: automata tune JOB.yaml")
+        world.note(f"no jobs{which} at {world.service.place}; start one: automata tune JOB.yaml")
         return
     now = time.time()
     world.say_table(

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from automata_svc.results.figures import ASCII
+
 if TYPE_CHECKING:
     from automata_svc.cli.world import World
 
@@ -26,7 +28,7 @@ class Bars:
         over = done >= size
         if not self._world.is_live(sys.stderr):
             if over and size > SMALL:
-                self._world.note(f"{what}: {said(size)} sent")
+                self._world.note(f"{what}: {said(size)}")
             return
         now = time.monotonic()
         if not over and now - self._drawn < EVERY_S:
@@ -35,8 +37,11 @@ class Bars:
             return  # nothing was to be seen of it
         self._drawn, self._open = now, not over
         full = WIDTH if size == 0 else WIDTH * done // size
-        bar = "█" * full + "·" * (WIDTH - full)
-        sys.stderr.write(f"\r{what} {bar} {said(done)} of {said(size)}" + ("\n" if over else ""))
+        bar = "█" * full + "░" * (WIDTH - full)
+        line = f"\r{what} {bar} {said(done)} of {said(size)}" + ("\n" if over else "")
+        if "utf" not in (sys.stderr.encoding or "").lower():
+            line = line.translate(ASCII)
+        sys.stderr.write(line)
         sys.stderr.flush()
 
 

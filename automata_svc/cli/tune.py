@@ -47,8 +47,8 @@ def command(
     job = service.submit(text, source, sets)
     row = service.find(job)
     world.note(f"{row.name}: {job}")
-    for other in service.jobs():
-        if other.name == row.name and other.id != job and other.state in _UNFINISHED:
+    for other in service.jobs(project=row.project, name=row.name):
+        if other.id != job and other.state in _UNFINISHED:
             world.note(
                 f"an earlier job of this name is unfinished: {other.id} ({other.state}); "
                 f"`automata resume {other.id}` goes on with it. This is a new job."

@@ -125,12 +125,20 @@ def send(
         "size": prepared.size,
     }
     what, tries = f"{prepared.kind} {prepared.name}", 0
+    begun: Upload | None = None
 
     def said(sent: int) -> None:
         say(what, sent, prepared.size)
 
     while True:
-        begun = _upload(client.request("POST", "/v1/uploads", params=params, json=body))
+        try:
+            begun = _upload(client.request("POST", "/v1/uploads", params=params, json=body))
+        except Unavailable:
+            tries += 1
+            if begun is None or tries >= TRIES:  # one that was there a moment ago is waited for
+                raise
+            time.sleep(min(FIRST_PAUSE_S * 2**tries, LONGEST_PAUSE_S))
+            continue
         said(begun.received)
         if begun.done or begun.id is None:
             return ref

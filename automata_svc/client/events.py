@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from httpx_sse import EventSource
 
-from automata_svc.client.http import Http
+from automata_svc.client.http import Http, read
 from automata_svc.errors import Damaged, Unavailable
 from automata_svc.spec.wire.events import END, HEARTBEAT_S, MAX_EVENTS, Event, EventList
 
@@ -41,13 +41,19 @@ def follow(
         Unavailable: the server stayed away for longer.
         Damaged: an event is missing in between.
     """
-    pause, cut_at = FIRST_PAUSE_S, 0.0
+    pause = FIRST_PAUSE_S
+    cut_at: float | None = None  # None: the server is there
+
+    def connected() -> None:
+        nonlocal cut_at
+        if cut_at is not None:  # said now: it may have nothing new to tell for long
+            say("the server is back")
+        cut_at = None
+
     while True:
         try:
-            for event in _connected(http, job, after):
-                if cut_at:
-                    say("the server is back")
-                pause, cut_at = FIRST_PAUSE_S, 0.0
+            for event in _connected(http, job, after, connected):
+                pause = FIRST_PAUSE_S
                 if event is None:
                     return
                 if event.seq <= after:
@@ -58,7 +64,7 @@ def follow(
                 yield event
         except Unavailable as error:
             now = time.monotonic()
-            if not cut_at:
+            if cut_at is None:
                 cut_at = now
                 say(f"{str(error).partition('. ')[0]}; waiting for it")
             if now - cut_at > patience_s:
@@ -67,10 +73,13 @@ def follow(
         pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-def _connected(http: Http, job: str, after: int) -> Iterator[Event | None]:
+def _connected(
+    http: Http, job: str, after: int, connected: Callable[[], None]
+) -> Iterator[Event | None]:
     """Events of one connection; None: the job is over."""
     headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
     with http.stream(f"{path_of(job)}/events", headers=headers, silence_s=SILENCE_S) as answer:
+        connected()
         for message in EventSource(answer).iter_sse():
             if message.event == END:
                 yield None
@@ -85,7 +94,7 @@ def stored(http: Http, job: str, after: int = 0) -> Iterator[Event]:
         params = {"after": after, "limit": MAX_EVENTS}
         headers = {"Accept": "application/json"}
         answer = http.request("GET", f"{path_of(job)}/events", params=params, headers=headers)
-        page = EventList.model_validate_json(answer.content)
+        page = read(EventList, answer)
         yield from page.events
         if len(page.events) < MAX_EVENTS:
             return

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from automata_svc import errors
 from automata_svc.errors import AutomataError, SpecError, Unavailable
@@ -53,8 +55,12 @@ class Http:
     says so) is tried again where the network fails or the server says "later".
 
     Args:
-        url: of the server, e.g. http://127.0.0.1:8070.
+        url: of the server, e.g. http://127.0.0.1:8070. One on loopback is reached directly,
+            whatever HTTP_PROXY says.
         token: a bearer token; None: none is sent.
+
+    Raises:
+        SpecError: the URL or the token cannot be one.
     """
 
     def __init__(
@@ -65,15 +71,15 @@ class Http:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if not url.startswith(("http://", "https://")):
-            raise SpecError(f"server '{url}': a URL is needed, e.g. http://127.0.0.1:8070")
+        parts = _split(url)
         self.url = url.rstrip("/")
         self._sleep = sleep
         self._client = httpx.Client(
             base_url=self.url,
-            headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            headers={} if token is None else {"Authorization": f"Bearer {_checked(token)}"},
             timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
             transport=transport,
+            mounts=_no_proxy(parts.hostname or ""),
         )
 
     def close(self) -> None:
@@ -176,6 +182,77 @@ class Http:
             f"the server {self.url} does not answer: {said}. Is it up? `automata serve` starts "
             "one; --server names another, --local runs jobs without one"
         )
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read(model: type[Model], answer: httpx.Response) -> Model:
+    """The body of an answer.
+
+    Raises:
+        AutomataError: it is not what this version understands.
+    """
+    try:
+        return model.model_validate_json(answer.content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _not_ours(answer, f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def read_object(answer: httpx.Response) -> dict[str, Any]:
+    """The body of an answer that is a JSON object; raises as `read`."""
+    try:
+        found = answer.json()
+    except ValueError as error:
+        raise _not_ours(answer, str(error)) from None
+    if not isinstance(found, dict):
+        raise _not_ours(answer, "it is no JSON object")
+    return found
+
+
+def _not_ours(answer: httpx.Response, said: str) -> AutomataError:
+    return AutomataError(
+        f"{answer.request.url} answered what is not understood here ({said}); is it an automata "
+        "server, and no newer than this client?"
+    )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise SpecError(f"server '{url}': {error}; write it as http://127.0.0.1:8070") from None
+    if "@" in parts.netloc:  # not repeated: it may hold a password
+        raise SpecError(
+            f"a server's URL holds no user or password ('…@{parts.hostname}'); its token goes into "
+            "--token-file or AUTOMATA_TOKEN"
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+        raise SpecError(f"server '{url}': a URL is needed, e.g. http://127.0.0.1:8070")
+    if parts.query or parts.fragment:
+        raise SpecError(f"server '{url}': leave out what follows the path, from ? or # on")
+    return parts
+
+
+def _checked(token: str) -> str:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise SpecError(
+            "the token is empty, or has spaces or letters that no token has; is it the whole "
+            "content of the right file?"
+        )
+    return token
+
+
+def _no_proxy(host: str) -> dict[str, None] | None:
+    """What keeps httpx from sending loopback's requests, and their token, to a proxy."""
+    try:
+        near = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        near = host == "localhost" or host.endswith(".localhost")
+    return {f"all://{f'[{host}]' if ':' in host else host}": None} if near else None
 
 
 def new_key() -> str:

@@ -58,7 +58,8 @@ def connect(
     if not where.server:
         how = "AUTOMATA_SERVER names it" if named else "it is live in this home"
         say(f"jobs are at {url} ({how}; --local runs them here instead)")
-    return RemoteService(Http(url, _token(where, settings, env, url == own)), None, say, progress)
+    is_own = own is not None and url.rstrip("/") == own.rstrip("/")
+    return RemoteService(Http(url, _token(where, settings, env, is_own)), None, say, progress)
 
 
 def live_server(home: Path) -> str | None:
@@ -87,7 +88,7 @@ def _token(where: Where, settings: Settings, env: Mapping[str, str], is_own: boo
     if where.token_file is not None:
         return _read(where.token_file)
     if env.get("AUTOMATA_TOKEN"):
-        return env["AUTOMATA_TOKEN"]
+        return env["AUTOMATA_TOKEN"].strip()
     own = settings.home / "service" / "token"
     return _read(own) if is_own and own.is_file() else None
 

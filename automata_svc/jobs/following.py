@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from automata_svc.jobs.protocol import Watcher
 from automata_svc.tuning.events import Event
+from automata_svc.tuning.events import JobState as Moved
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.state import JobState, evolve
 
@@ -26,18 +27,21 @@ class Follower:
 
     Args:
         seen_to: number of the last event that is old.
+        resumed: it was asked to go on after that event: until it moves, PAUSED is not the end.
     """
 
-    def __init__(self, plan: SearchPlan, seen_to: int, watch: Watcher | None) -> None:
+    def __init__(
+        self, plan: SearchPlan, seen_to: int, watch: Watcher | None, resumed: bool = False
+    ) -> None:
         self.state = JobState(plan)
-        self._seen_to, self._watch = seen_to, watch
+        self._seen_to, self._watch, self._resumed = seen_to, watch, resumed
 
     @property
     def is_done(self) -> bool:
         """The job is over, or paused (now, not only once)."""
         if self.state.seq < self._seen_to:
             return False
-        return self.state.is_over or self.state.state == "PAUSED"
+        return self.state.is_over or (self.state.state == "PAUSED" and not self._resumed)
 
     def take(self, events: Iterable[Decoded]) -> None:
         fresh: list[Event] = []
@@ -45,6 +49,7 @@ class Follower:
             evolve(self.state, seq, at, event)
             if seq > self._seen_to:
                 fresh.append(event)
+                self._resumed = self._resumed and not isinstance(event, Moved)
         if fresh and self._watch is not None:
             self._watch(self.state, fresh)
 
@@ -52,37 +57,44 @@ class Follower:
 def together(events: Iterable[Decoded]) -> Iterator[list[Decoded]]:
     """What comes at once, as one: what was decided together is stored, and sent, together.
 
-    Raises what `events` raises, once all before it was given.
+    Raises what `events` raises, once all before it was given. Where nobody takes any more, it is
+    read no further than to the next event.
     """
     coming: queue.SimpleQueue[Decoded | BaseException | None] = queue.SimpleQueue()
+    left = threading.Event()
 
     def read() -> None:
         try:
             for one in events:
+                if left.is_set():
+                    return
                 coming.put(one)
             coming.put(None)
         except BaseException as error:  # raised where it is waited for
             coming.put(error)
 
     threading.Thread(target=read, name="automata-follow", daemon=True).start()
-    while True:
-        found: list[Decoded] = []
-        last: Decoded | BaseException | None = coming.get()
-        while isinstance(last, tuple):
-            found.append(last)
-            try:
-                last = coming.get(timeout=SETTLE_S)
-            except queue.Empty:
-                break
-            if len(found) >= MOST:
+    try:
+        while True:
+            found: list[Decoded] = []
+            last: Decoded | BaseException | None = coming.get()
+            while isinstance(last, tuple):
+                found.append(last)
+                try:
+                    last = coming.get(timeout=SETTLE_S)
+                except queue.Empty:
+                    break
+                if len(found) >= MOST:
+                    yield found
+                    found = []
+            if found:
                 yield found
-                found = []
-        if found:
-            yield found
-        if isinstance(last, BaseException):
-            raise last
-        if last is None:
-            return
+            if isinstance(last, BaseException):
+                raise last
+            if last is None:
+                return
+    finally:
+        left.set()
 
 
 def follow(

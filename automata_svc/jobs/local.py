@@ -219,9 +219,12 @@ class LocalService:
     # ---- looking
     # ----------------------------------------------------------------------------------
 
-    def jobs(self, project: str | None = None, state: str | None = None) -> list[JobRow]:
-        """All jobs, the newest first."""
-        return [_row(record) for record in self.database.list_jobs(project=project, state=state)]
+    def jobs(
+        self, project: str | None = None, state: str | None = None, name: str | None = None
+    ) -> list[JobRow]:
+        """Jobs, the newest first."""
+        found = self.database.list_jobs(project=project, state=state, name=name)
+        return [_row(record) for record in found]
 
     def find(self, job: str) -> JobRow:
         return _row(self._record(job))

@@ -346,6 +346,8 @@ def _record_training(chosen: dict[str, Chosen], job: TuneJob, parts: _Parts) -> 
     spec, note, subset, shape = job.spec, _noting(chosen), parts.subset, parts.shape
     note("trial.settings.epochs", parts.epochs, "epochs" in spec.trial.settings,
          "default: the template's own")  # fmt: skip
+    if isinstance(parts.code, Packed):
+        chosen["spec.trial.code"] = Chosen(spec.trial.code, _packed(parts.code))
     note("subset.strategy", subset.strategy, _has(spec.subset, "strategy"),
          "default: shuffled full data in slices, the arm to beat")  # fmt: skip
     exact = f"{parts.rows:,} of {shape.n_train:,} rows"
@@ -371,6 +373,13 @@ def _record_training(chosen: dict[str, Chosen], job: TuneJob, parts: _Parts) -> 
          "default: with a constant rate to the end the final ranking is noise")  # fmt: skip
     note("checkpoint.every_share", spec.checkpoint.every_share,
          _has(spec.checkpoint, "every_share"), "default")  # fmt: skip
+
+
+def _packed(code: Packed) -> str:
+    left = code.left_out
+    more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+    out = f"; left out: {', '.join(left[:5])}{more}" if left else ""
+    return f"given: {len(code.files)} files, {len(code.data):,} bytes packed{out}"
 
 
 def _noting(chosen: dict[str, Chosen]) -> Callable[[str, Any, bool, str], None]:

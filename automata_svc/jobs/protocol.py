@@ -111,7 +111,11 @@ class Service(Protocol):
         """
         ...
 
-    def jobs(self, project: str | None = None, state: str | None = None) -> list[JobRow]: ...
+    def jobs(
+        self, project: str | None = None, state: str | None = None, name: str | None = None
+    ) -> list[JobRow]:
+        """Those of a project, in a state, of a name; the newest first."""
+        ...
 
     def find(self, job: str) -> JobRow:
         """NotFound names the nearest."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
+import tempfile
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from automata_svc.client import asks
 from automata_svc.client.bundles import Progress, push_paths
 from automata_svc.client.events import follow, path_of, stored
-from automata_svc.client.http import Http, new_key
+from automata_svc.client.http import Http, new_key, read, read_object
 from automata_svc.errors import Conflict, Damaged, SpecError
 from automata_svc.jobs.following import Decoded, Follower, together
 from automata_svc.jobs.protocol import Chosen, JobRow, PlanView, RungLine, Watcher
@@ -30,6 +30,7 @@ from automata_svc.tuning.state import JOB_ENDS, JobState
 
 if TYPE_CHECKING:
     import pandas
+    from httpx import Response
 
     from automata_svc.spec.wire.asks import AskAnswer, TellAnswer
 
@@ -72,12 +73,12 @@ class RemoteService:
     def plan(self, text: str, source: str, overrides: Sequence[str] = ()) -> PlanView:
         """What the server says that a job would do. What it names by path is pushed first."""
         answer = self._post_job(text, source, overrides, {"validate_only": "true"}, {})
-        return _plan_view(Plan.model_validate_json(answer))
+        return _plan_view(read(Plan, answer))
 
     def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
         """Queues a job; what it names by path is pushed first, and named by its content."""
         answer = self._post_job(text, source, overrides, {}, {"Idempotency-Key": new_key()})
-        return Job.model_validate_json(answer).id
+        return read(Job, answer).id
 
     def _post_job(
         self,
@@ -86,7 +87,7 @@ class RemoteService:
         overrides: Sequence[str],
         params: Mapping[str, str],
         headers: Mapping[str, str],
-    ) -> bytes:
+    ) -> Response:
         job = parse_job(text, source, overrides)
         pushed = push_paths(self.http, job.spec.trial, self._progress, self._project_of(job))
         query: list[tuple[str, str]] = [*params.items()]
@@ -101,7 +102,7 @@ class RemoteService:
                 content=text.encode(),
                 headers={"Content-Type": "application/yaml", **headers},
                 again=True,  # by its key, or since it stores nothing
-            ).content
+            )
         except SpecError as error:
             raise SpecError(error.problems, source) from None
 
@@ -125,14 +126,18 @@ class RemoteService:
                 f"{record.id} belongs to this machine's command line, not to the server; go on "
                 f"with it by: automata resume {record.id} --local"
             )
-        if record.state == "PAUSED":
+        paused = record.state == "PAUSED"
+        if paused:
             self._act(record.id, "resume")
-        return self.follow(record.id, watch)
+        # A driver that is still on its way out lets the job go on only once it has left.
+        return self._follow(record, watch, resumed=paused)
 
     def follow(self, job: str, watch: Watcher | None = None) -> JobState:
         """Looks on until the job is over or paused, through restarts of the server."""
-        record = self._job(job)
-        follower = Follower(self._search_plan(record.id), record.seq, watch)
+        return self._follow(self._job(job), watch)
+
+    def _follow(self, record: Job, watch: Watcher | None, resumed: bool = False) -> JobState:
+        follower = Follower(self._search_plan(record.id), record.seq, watch, resumed)
         follower.take(self._decoded(stored(self.http, record.id)))
         if follower.is_done:
             return follower.state
@@ -157,12 +162,12 @@ class RemoteService:
         body = {"set": list(overrides), **({} if name is None else {"name": name})}
         headers = {"Idempotency-Key": new_key()}
         answer = self.http.request("POST", f"{path_of(job)}:clone", json=body, headers=headers)
-        return Job.model_validate_json(answer.content).id
+        return read(Job, answer).id
 
     def retry(self, job: str) -> str:
         """Starts a job that waits after a failed driver now; makes a new one of a failed one."""
         answer = self.http.request("POST", f"{path_of(job)}:retry", again=True)
-        return Job.model_validate_json(answer.content).id
+        return read(Job, answer).id
 
     def ask(self, job: str, *, client_id: str, count: int = 1, wait_s: float = 0.0) -> AskAnswer:
         """Trials for a client to train; see `jobs.asktell.AskTell`."""
@@ -178,14 +183,18 @@ class RemoteService:
 
     # ---- looking --------------------------------------------------------------------------------
 
-    def jobs(self, project: str | None = None, state: str | None = None) -> list[JobRow]:
-        """All jobs that the token may see, the newest first."""
-        asked = {"project": project or self._project, "state": state, "page_size": PAGE}
+    def jobs(
+        self, project: str | None = None, state: str | None = None, name: str | None = None
+    ) -> list[JobRow]:
+        """Jobs that the token may see, the newest first."""
+        asked = {
+            "project": project or self._project, "state": state, "name": name, "page_size": PAGE,
+        }  # fmt: skip
         params = {key: value for key, value in asked.items() if value is not None}
         found: list[JobRow] = []
         while True:
             answer = self.http.request("GET", "/v1/jobs", params=params)
-            page = JobList.model_validate_json(answer.content)
+            page = read(JobList, answer)
             found += map(_row, page.items)
             if page.next_page_token is None:
                 return found
@@ -211,7 +220,7 @@ class RemoteService:
         params: dict[str, Any] = {"order": "rank", "page_size": min(top or PAGE, PAGE)}
         found: list[dict[str, Any]] = []
         while True:
-            page = self.http.request("GET", f"{path_of(job)}/trials", params=params).json()
+            page = read_object(self.http.request("GET", f"{path_of(job)}/trials", params=params))
             found += page["items"]
             params["page_token"] = page["next_page_token"]
             if params["page_token"] is None or (top is not None and len(found) >= top):
@@ -229,7 +238,7 @@ class RemoteService:
         """What the job's drivers, or a trial, printed."""
         params = {"after": after, "limit": MAX_LINES, **({} if trial is None else {"trial": trial})}
         answer = self.http.request("GET", f"{path_of(job)}/logs", params=params)
-        lines = LogLines.model_validate_json(answer.content).lines
+        lines = read(LogLines, answer).lines
         return [(line.number, line.text) for line in lines]
 
     def events(self, job: str, after: int = 0) -> list[tuple[int, float, str, Mapping[str, Any]]]:
@@ -256,14 +265,14 @@ class RemoteService:
         """Fetches the winner's model, parameters, template and an example that loads it."""
         if folder.exists() and any(folder.iterdir()):
             raise SpecError(f"{folder} is not empty; name a new folder")
-        data = io.BytesIO()
-        with self.http.stream(f"{path_of(job)}/best", silence_s=SAVE_S) as answer:
-            size = int(answer.headers.get("content-length", 0))
-            for piece in answer.iter_bytes():
-                data.write(piece)
-                if self._progress is not None:
-                    self._progress("winner", data.tell(), max(size, data.tell()))
-        return _unpack(data, folder)
+        with tempfile.TemporaryFile() as data:  # not in memory: a model may be large
+            with self.http.stream(f"{path_of(job)}/best", silence_s=SAVE_S) as answer:
+                size = int(answer.headers.get("content-length", 0))
+                for piece in answer.iter_bytes():
+                    data.write(piece)
+                    if self._progress is not None:
+                        self._progress("winner", data.tell(), max(size, data.tell()))
+            return _unpack(data, folder)
 
     def replay(self, job: str) -> list[str]:
         """Derives every recorded decision again, here; what differs, in words."""
@@ -284,11 +293,10 @@ class RemoteService:
         return found.for_ if found is not None else ""
 
     def _job(self, job: str) -> Job:
-        return Job.model_validate_json(self.http.request("GET", path_of(job)).content)
+        return read(Job, self.http.request("GET", path_of(job)))
 
     def _object(self, job: str, what: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.request("GET", f"{path_of(job)}/{what}").json()
-        return found
+        return read_object(self.http.request("GET", f"{path_of(job)}/{what}"))
 
     def _search_plan(self, job: str) -> SearchPlan:
         return SearchPlan.from_json(self._object(job, "plan"))
@@ -373,7 +381,7 @@ def _plan_view(plan: Plan) -> PlanView:
     )
 
 
-def _unpack(data: io.BytesIO, folder: Path) -> list[Path]:
+def _unpack(data: IO[bytes], folder: Path) -> list[Path]:
     """Writes a zip's files; one that would lie elsewhere is refused before any is written."""
     try:
         with zipfile.ZipFile(data) as archive:

@@ -108,9 +108,11 @@ class FakeService:
             artefact=None, warnings=("only 5 optimizer steps before the first rung",),
         )  # fmt: skip
 
-    def jobs(self, project: str | None = None, state: str | None = None) -> list[JobRow]:
+    def jobs(
+        self, project: str | None = None, state: str | None = None, name: str | None = None
+    ) -> list[JobRow]:
         rows = [self._row(job) for job in self.engines]
-        return [row for row in rows if state in (None, row.state)]
+        return [row for row in rows if state in (None, row.state) and name in (None, row.name)]
 
     def find(self, job: str) -> JobRow:
         for one in self.jobs():

@@ -10,6 +10,7 @@ import pytest
 
 from automata_svc import errors
 from automata_svc.client.http import TRIES, Http
+from automata_svc.jobs.remote import RemoteService
 from automata_svc.spec.wire.problems import MEDIA_TYPE, TYPE_PREFIX
 from tests.api.served import Served, serving
 
@@ -109,6 +110,35 @@ def test_what_is_no_server_of_ours_is_said() -> None:
         Http("server:80")
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://", "http://[", "http://here:99999", "ftp://here", "http://here/?a=1", "//here"],
+)
+def test_what_cannot_be_a_servers_url_is_refused_at_once(url: str) -> None:
+    with pytest.raises(errors.SpecError, match="server"):
+        Http(url)
+
+
+def test_what_cannot_be_a_token_is_refused_and_not_repeated() -> None:
+    for token in ("", "two words", "line\nbreak", "töken"):
+        with pytest.raises(errors.SpecError, match="token") as caught:
+            Http("http://here", token)
+        assert not token or token not in str(caught.value)
+    with pytest.raises(errors.SpecError, match="--token-file") as caught:
+        Http("http://me:hush@here")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>a router's login page</html>", "[]", '{"items": [{"id": 1}]}', '{"items": 3}']
+)
+def test_an_answer_that_is_not_ours_is_said_to_be_none(body: str) -> None:
+    there = RemoteService(Scripted(httpx.Response(200, text=body)).http())
+    for ask in (there.jobs, lambda: there.find("job"), lambda: list(there.events("job"))):
+        with pytest.raises(errors.AutomataError, match="is it an automata server"):
+            ask()
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
     with serving(tmp_path_factory.mktemp("served")) as one:
@@ -119,6 +149,18 @@ def test_a_token_that_is_not_known_is_denied_with_its_exit_code(served: Served) 
     with Http(served.url, "automata_nonsense") as http, pytest.raises(errors.Denied) as caught:
         http.request("GET", "/v1/jobs")
     assert caught.value.exit_code == 6
+
+
+def test_a_server_of_this_machine_is_reached_whatever_proxy_is_set(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for url in (served.url, served.url.replace("127.0.0.1", "localhost")):
+        with Http(url, served.token("jobs:read"), sleep=lambda seconds: None) as http:
+            assert http.request("GET", "/v1/jobs").is_success
 
 
 def test_nobody_at_the_address_is_unreachable_and_says_what_to_do() -> None:

@@ -115,6 +115,7 @@ def test_rows_of_jobs_and_trials_agree_with_the_report(place: Place, done: str) 
     assert place.service.find("looked-at") == row == place.service.find(done[:-2])
     assert row in place.service.jobs() and row in place.service.jobs(state="SUCCEEDED")
     assert place.service.jobs(state="PAUSED") == []
+    assert place.service.jobs(name="looked-at") == [row] and place.service.jobs(name="none") == []
     whole = place.service.result(done)
     assert row.summary["best"]["trial"] == whole["best"]["trial"]
     assert row.summary["price"] == pytest.approx(whole["cost"]["price"])

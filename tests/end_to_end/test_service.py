@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -21,15 +20,24 @@ from tests.jobs.build import job_text, trial
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, ray_temp_dir: Path) -> Iterator[Served]:
+    """One that runs, for tests that leave it as it is: a Ray takes a while to start."""
+    one = Served(tmp_path_factory.mktemp("served") / "home", ray_temp_dir)
+    one.start()
+    yield one
+    one.close()
+
+
 @pytest.fixture
-def served(tmp_path: Path, ray_temp_dir: Path) -> Iterator[Served]:
+def victim(tmp_path: Path, ray_temp_dir: Path) -> Iterator[Served]:
+    """One to be killed."""
     one = Served(tmp_path / "home", ray_temp_dir)
     yield one
     one.close()
 
 
 def test_two_jobs_share_a_service_and_end_as_they_would_have_alone(served, whole):
-    served.start()
     first, second = served.submit(slow_job("one")), served.submit(slow_job("two"))
     served.until(
         lambda: served.state(first) == served.state(second) == "RUNNING", "both of them run"
@@ -48,13 +56,9 @@ def test_two_jobs_share_a_service_and_end_as_they_would_have_alone(served, whole
         driver = logs.read(service, first)
     assert printed.lines and {line.text for line in printed.lines} == {"a pass"}
     assert "attempt 1" in driver.lines[0].text and driver.lines[-1].text.endswith("code 0")
-    assert served.stop() == 0
-    assert list(served.processes()) == []
-    assert not (served.home / "service" / "url").exists()
 
 
 def test_nothing_secret_reaches_a_worker_or_stands_in_the_dashboard(served):
-    served.start()
     job = served.submit(slow_job(budget={"trials": 3}, scheduler={"shares": [0.1], "keep": [1]}))
     served.until(lambda: bool(served.workers()), "a worker runs")
     worker = Path(f"/proc/{served.workers()[0]}/environ").read_bytes().decode()
@@ -79,35 +83,8 @@ def test_nothing_secret_reaches_a_worker_or_stands_in_the_dashboard(served):
     served.until_over(job)
 
 
-def test_kill_anything_and_every_job_ends_as_if_nobody_had(served, whole):
-    """kill -9 of a worker, a driver, the server and Ray, each once and the server again with Ray
-    away, while two jobs run; the rest of them finish, and decide the same."""
-    rng = random.Random(7)
-    served.slow_down(0.5)
-    served.start()
-    jobs = [served.submit(slow_job("one")), served.submit(slow_job("two"))]
-    seen = 0
-    for kind in ("worker", "driver", "all", "ray", "all"):
-        served.until(
-            lambda: all(served.state(job) == "RUNNING" for job in jobs) and bool(served.workers()),
-            f"both are at work, to kill the {kind}",
-        )
-        served.until(
-            lambda seen=seen: sum(served.seq(job) for job in jobs) > seen, "something has happened"
-        )
-        assert served.kill(kind, rng)
-        seen = sum(served.seq(job) for job in jobs) + 3
-        if kind == "all":
-            time.sleep(1.0)  # drivers go on meanwhile
-            served.start()
-    served.until_over(*jobs, patience_s=200)
-    for job in jobs:
-        assert ended_as(served, job) == at_any_parallelism(whole)
-
-
 def test_a_user_pauses_resumes_and_stops_a_job_of_the_service(served, whole):
     served.slow_down(0.3)
-    served.start()
     job = served.submit(slow_job())
     served.until(lambda: served.seq(job) > 14, "it is at work")
     assert served.ask("POST", f"/v1/jobs/{job}:pause").status_code in (200, 202)
@@ -120,11 +97,9 @@ def test_a_user_pauses_resumes_and_stops_a_job_of_the_service(served, whole):
     served.until(lambda: served.state(other) == "CANCELLED", "it is stopped")
     served.until_over(job)
     assert ended_as(served, job) == at_any_parallelism(whole)
-    assert os.path.exists(served.home / "service" / "url")
 
 
 def test_a_job_that_no_machine_can_take_is_refused(served):
-    served.start()
     first = served.submit(slow_job(budget={"trials": 3}, scheduler={"shares": [0.1], "keep": [1]}))
     served.until(lambda: served.state(first) != "QUEUED", "the machines are known")
     too_large = job_text(trial=trial(resources={"cpu": 64}))
@@ -133,3 +108,32 @@ def test_a_job_that_no_machine_can_take_is_refused(served):
     (mistake,) = answer.json()["errors"]
     assert "resources" in mistake["pointer"] and "64 CPUs" in mistake["detail"]
     served.until_over(first)
+
+
+def test_kill_anything_and_every_job_ends_as_if_nobody_had(victim, whole):
+    """kill -9 of a worker, a driver, the server and Ray, each once and the server again with Ray
+    away, while two jobs run; the rest of them finish, and decide the same."""
+    rng = random.Random(7)
+    victim.slow_down(0.5)
+    victim.start()
+    jobs = [victim.submit(slow_job("one")), victim.submit(slow_job("two"))]
+    seen = 0
+    for kind in ("worker", "driver", "all", "ray", "all"):
+        victim.until(
+            lambda: all(victim.state(job) == "RUNNING" for job in jobs) and bool(victim.workers()),
+            f"both are at work, to kill the {kind}",
+        )
+        victim.until(
+            lambda seen=seen: sum(victim.seq(job) for job in jobs) > seen, "something has happened"
+        )
+        assert victim.kill(kind, rng)
+        seen = sum(victim.seq(job) for job in jobs) + 3
+        if kind == "all":
+            time.sleep(1.0)  # drivers go on meanwhile
+            victim.start()
+    victim.until_over(*jobs, patience_s=200)
+    for job in jobs:
+        assert ended_as(victim, job) == at_any_parallelism(whole)
+    assert victim.stop() == 0  # and a service that is asked to end leaves nothing running
+    assert list(victim.processes()) == []
+    assert not (victim.home / "service" / "url").exists()

@@ -15,7 +15,7 @@ from automata_svc.jobs.asktell import AskTell
 from automata_svc.jobs.external import External
 from automata_svc.jobs.planner import make_plan
 from automata_svc.settings import Settings
-from automata_svc.spec import parse_job
+from automata_svc.spec.load import parse_job
 from automata_svc.spec.wire.asks import (
     AskAnswer,
     AskRequest,

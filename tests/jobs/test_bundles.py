@@ -107,6 +107,14 @@ def test_what_is_wrong_with_a_folder_is_said_at_submit_with_the_rest(service, tm
         submit(service, code=str(tmp_path / "nothing"))
 
 
+def test_the_plan_says_what_of_a_folder_is_left_out(service, tmp_path):
+    code = Path(library(tmp_path / "lib", "x"))
+    (code / ".git").mkdir()
+    text = job_text(trial=trial(code=str(code)), **ONE_TRIAL)
+    said = service.plan(text, "job.yaml").chosen["spec.trial.code"]
+    assert said.value == str(code) and "1 files" in said.reason and "left out: .git/" in said.reason
+
+
 def test_code_is_kept_once_for_its_project_and_stays_its_own(service, tmp_path):
     code = library(tmp_path / "lib", "x")
     job = submit(service, code=code)

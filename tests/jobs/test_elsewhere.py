@@ -12,7 +12,7 @@ from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.planner import Planned, make_plan
 from automata_svc.jobs.protocol import PlanView
 from automata_svc.settings import Settings
-from automata_svc.spec import parse_job
+from automata_svc.spec.load import parse_job
 from automata_svc.tuning.plan import SearchPlan
 from tests.jobs.clients import job_data
 

@@ -14,7 +14,7 @@ from automata_svc.jobs.planner import Planned, make_plan
 from automata_svc.jobs.recipes import RECIPES
 from automata_svc.jobs.rungs import MIN_STEPS, steps_at
 from automata_svc.settings import Settings
-from automata_svc.spec import parse_job
+from automata_svc.spec.load import parse_job
 from automata_svc.tuning.plan import SearchPlan
 from tests.jobs.build import job_data, job_text, trial
 

@@ -247,16 +247,11 @@ def test_a_job_waits_for_a_server_that_is_busy_and_loses_nothing(
 def test_a_job_whose_server_stays_away_is_left_resumable(
     service: LocalService, wire: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from automata_svc.blobs import schemes
     from automata_svc.tuning.runners import ray_kit
 
-    def impatient(url: str) -> BlobStore:
-        return schemes.SCHEMES["s3"](url, 0.5)
-
     job = service.submit(job_text(), "job.yaml")
-    monkeypatch.setattr(schemes, "open_store", impatient)
-    monkeypatch.setattr("automata_svc.blobs.open_store", impatient)
-    ray_kit._store.cache_clear()
+    hasty = LocalService(service.settings, store_patience_s=0.5)
+    monkeypatch.setattr(ray_kit, "_store", lambda url: hasty.store)  # as a worker opens it
     puts = 0
 
     def busy(method: str, path: str) -> bool:
@@ -266,8 +261,9 @@ def test_a_job_whose_server_stays_away_is_left_resumable(
 
     wire.busy = busy
     with pytest.raises(AutomataError):
-        state = service.drive(job, runner=RUNNER)
+        state = hasty.drive(job, runner=RUNNER)
         raise AutomataError(f"{state.state}: {state.move.reason}")
+    hasty.database.close()
     assert service.find(job).state == "PAUSED"
     wire.busy = lambda method, path: False
     state = service.drive(job, runner=RUNNER)

@@ -6,7 +6,8 @@ import copy
 import json
 from typing import Any
 
-from automata_svc.spec import TuneJob, parse_job
+from automata_svc.spec.job import TuneJob
+from automata_svc.spec.load import parse_job
 
 MINIMAL = """\
 apiVersion: automata/v1

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from automata_svc.errors import SpecError
-from automata_svc.spec import TuneJob, dump_job, parse_job
-from automata_svc.spec.job import Objective
+from automata_svc.spec.job import Objective, TuneJob
+from automata_svc.spec.load import dump_job, parse_job
 from tests.spec.jobs import MINIMAL, job_data, load
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from automata_svc.errors import SpecError
-from automata_svc.spec import parse_job
+from automata_svc.spec.load import parse_job
 from tests.spec.jobs import MINIMAL, job_data
 
 ROOT = Path(__file__).resolve().parents[2]
