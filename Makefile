@@ -57,8 +57,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# tests/real needs what only `make test-real` installs.
 test: lint
-	$(TEST_ENV) $(BIN)/pytest -m "not nightly and not real" --durations=10 $(ARGS)
+	$(TEST_ENV) $(BIN)/pytest --ignore=tests/real -m "not nightly and not real" --durations=10 $(ARGS)
 
 # Nothing is skipped: what is missing here was not installed, and that is a failure.
 test-real: setup-real
