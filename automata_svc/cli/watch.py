@@ -28,6 +28,8 @@ def command(ctx: click.Context, job: str, quiet: bool, form: str) -> None:
     """Look on while JOB runs, wherever it does, and show its report at its end."""
     world = world_of(ctx)
     row = world.service.find(job)
+    if world.service.runs_here and row.state == "QUEUED":
+        world.note(f"it waits for somebody to run it: automata resume {row.id}")
     try:
         with watching(world, row.name, quiet) as watch:
             state = world.service.follow(row.id, watch)

@@ -71,9 +71,11 @@ class Lines:
         return None
 
     def __call__(self, state: JobState, events: Sequence[ev.Event]) -> None:
-        if self._price_before is None:
+        if self._price_before is None and state.drivers:
             self._price_before = state.price
             self._line(_started(state))
+            if not events:  # somebody else's job, on its way already
+                self._line(summary_line(progress(state), 0.0, state.price))
         for rung in _closed(state, events):  # first: a rung that decides starts the confirmation
             self._line(rung_line(state, rung))
         for event in events:
@@ -82,7 +84,7 @@ class Lines:
                 self._line(text)
         if self._clock() - self._last >= EVERY_S:
             elapsed = self._clock() - self._start
-            self._line(summary_line(progress(state), elapsed, self._price_before))
+            self._line(summary_line(progress(state), elapsed, self._price_before or 0.0))
 
     def _line(self, text: str) -> None:
         self._last = self._clock()

@@ -23,7 +23,8 @@ Decoded = tuple[int, float, Event]  # seq, at, event
 class Follower:
     """Applies events to a state, and tells a watcher of what is new.
 
-    What had happened before somebody began to look is applied and not told.
+    What had happened before somebody began to look is applied and not told; once it is, the
+    watcher is called without events, to show where the job is.
 
     Args:
         seen_to: number of the last event that is old.
@@ -35,6 +36,7 @@ class Follower:
     ) -> None:
         self.state = JobState(plan)
         self._seen_to, self._watch, self._resumed = seen_to, watch, resumed
+        self._shown = False
 
     @property
     def is_done(self) -> bool:
@@ -44,13 +46,25 @@ class Follower:
         return self.state.is_over or (self.state.state == "PAUSED" and not self._resumed)
 
     def take(self, events: Iterable[Decoded]) -> None:
+        """Applies what came; the watcher sees the state after each batch, as a driver's does."""
         fresh: list[Event] = []
+        stored_at = 0.0  # one time for a batch: what was decided together is stored together
         for seq, at, event in events:
+            if fresh and at != stored_at:
+                self._tell(fresh)
+                fresh = []
+            stored_at = at
             evolve(self.state, seq, at, event)
             if seq > self._seen_to:
                 fresh.append(event)
                 self._resumed = self._resumed and not isinstance(event, Moved)
-        if fresh and self._watch is not None:
+        begins = not self._shown and self.state.seq >= self._seen_to and not self.is_done
+        if fresh or begins:
+            self._tell(fresh)
+
+    def _tell(self, fresh: list[Event]) -> None:
+        self._shown = True
+        if self._watch is not None:
             self._watch(self.state, fresh)
 
 

@@ -68,7 +68,8 @@ class PlanView:
     warnings: tuple[str, ...]
 
 
-# called after every stored batch of events, from the thread that drives the job
+# Called after every stored batch of events, from the thread that drives the job or looks on; who
+# looks on is called once without events first, where the job is not over.
 Watcher = Callable[[JobState, Sequence[Event]], None]
 
 

@@ -187,11 +187,9 @@ class RayWorkplace:
         ray: RaySettings | None = None,
         prints: Callable[[int, str], None] | None = None,
     ) -> None:
-        from automata_svc.tuning.runners.ray import Ahead, RayHost, RayRunner
+        from automata_svc.tuning.runners.ray import RayHost, RayRunner
 
-        first = min(record.slots or 0, plan.trials)  # a private Ray has workers of its own ready
-        ahead = None if ray is None else Ahead(first, plan.cpus, plan.gpus)
-        self._host = RayHost(ray or _private(plan), ahead)
+        self._host = RayHost(ray or _private(plan))
         self._host.prewarm()
         self._poll: Poll = lambda: None
         try:

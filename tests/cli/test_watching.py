@@ -45,6 +45,28 @@ def test_a_scheduler_that_never_closes_a_rung_still_gives_signs_of_life() -> Non
     assert not any("go on, best" in line for line in said)
 
 
+def test_who_looks_at_a_job_on_its_way_is_told_where_it_is() -> None:
+    service = FakeService(interrupt_after=60)
+    with pytest.raises(KeyboardInterrupt):
+        service.drive(service.submit(JOB, "job.yaml"))
+    said: list[str] = []
+    Lines(said.append, HandClock())(service.state("job_0"), ())
+    assert "started on" in said[0] and "of 27 trials" in said[1] and len(said) == 2
+
+
+def test_a_job_that_waits_for_its_turn_has_not_started() -> None:
+    service = FakeService()
+    state = service.state(service.submit(JOB, "job.yaml"))
+    said: list[str] = []
+    Lines(said.append, HandClock())(state, ())
+    assert said == []
+    table = LiveTable(World(), "letter-mlp", Console(file=io.StringIO(), width=80))
+    table(state, ())
+    out = io.StringIO()
+    Console(file=out, width=80).print(table._render())
+    assert "QUEUED" in out.getvalue() and "0 of 27 trials" in out.getvalue()
+
+
 def test_a_refused_value_or_lost_segment_costs_no_more_than_a_line() -> None:
     said = lines_of(FakeService(curves=OneIsNaN()))
     assert len(said) < 10

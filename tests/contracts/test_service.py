@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,23 @@ def test_a_job_is_watched_event_by_event_and_ends_with_its_report(place: Place) 
     assert len(seen) == len(log)
     again = result(place.service.state(job), place.service.spec(job))
     assert again == place.service.result(job) == result(state, place.service.spec(job))
+
+
+def test_who_begins_to_look_is_shown_at_once_where_the_job_is(place: Place) -> None:
+    seen: list[tuple[str, int]] = []
+    shown = threading.Event()
+
+    def watch(state: JobState, events: Sequence[ev.Event]) -> None:
+        seen.append((state.state, len(events)))
+        shown.set()
+
+    job = place.service.submit(job_text("waits"), "job.yaml")
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(place.service.follow, job, watch)
+        assert shown.wait(10) and seen == [("QUEUED", 0)]
+        place.service.stop(job)
+        assert looking.result(10).state == "CANCELLED"
+    assert seen[-1][0] == "CANCELLED" and all(count for _, count in seen[1:])
 
 
 def test_rows_of_jobs_and_trials_agree_with_the_report(place: Place, done: str) -> None:

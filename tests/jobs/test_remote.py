@@ -15,11 +15,12 @@ import pytest
 from automata_svc.client.http import Http
 from automata_svc.database import this_process
 from automata_svc.jobs.drive import command_without_driver
-from automata_svc.jobs.following import together
+from automata_svc.jobs.following import Follower, together
 from automata_svc.jobs.remote import RemoteService
 from automata_svc.tuning.events import JobState as Moved
 from automata_svc.tuning.events import encode
 from tests.api.served import Served, serving
+from tests.tuning.build import make_plan
 
 
 @pytest.fixture
@@ -50,6 +51,15 @@ def test_a_job_that_was_paused_just_now_goes_on_once_its_driver_has_left(served:
         assert not going_on.done()  # it waits for its turn
         there.stop(job)
         assert going_on.result(10).state == "CANCELLED"
+
+
+def test_what_was_missed_is_told_batch_by_batch_each_with_the_state_of_its_time() -> None:
+    moves = [("STARTING", 1.0), ("RUNNING", 1.0), ("PAUSED", 2.0), ("QUEUED", 3.0)]
+    events = [(n, at, Moved(to, "said", at)) for n, (to, at) in enumerate(moves, start=1)]
+    seen: list[tuple[str, int]] = []
+    follower = Follower(make_plan(), 0, lambda state, new: seen.append((state.state, len(new))))
+    follower.take(events)
+    assert seen == [("RUNNING", 2), ("PAUSED", 1), ("QUEUED", 1)]
 
 
 def test_who_stops_looking_leaves_no_reader_behind() -> None:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 
 from automata_svc.datasets.types import Dataset, Shape, Split
 from automata_svc.trials.data import TrialData
@@ -25,7 +24,7 @@ from automata_svc.tuning.inputs import Asked, DriverStart, SubsetBuilt
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.inprocess import InProcess
-from automata_svc.tuning.runners.ray import Ahead, RayHost, RayRunner, RaySettings
+from automata_svc.tuning.runners.ray import RayHost, RayRunner, RaySettings
 from automata_svc.tuning.runners.ray_kit import TemplateProgram, WorkerProgram
 from tests.tuning.build import VERSIONS, make_plan, passes_of
 from tests.tuning.ray_programs import Endless, Programmed, Send
@@ -150,32 +149,6 @@ def test_workers_are_kept_from_trial_to_trial(eventful: Job) -> None:
     pids = {pid for pids in eventful.facts("pid").values() for pid in pids}
     killed = 2  # by SIGKILL, for hanging
     assert len(pids) <= SLOTS + killed
-
-
-def test_workers_that_are_started_ahead_are_the_first_to_train(
-    ray_is_up: None, tmp_path: Path
-) -> None:
-    ahead = Ahead(SLOTS, 1.0, 0.0)
-    host = RayHost(RaySettings(), ahead)
-    host.start()
-    pids = set(ray.get([actor.warm.remote() for actor in ahead._actors]))
-    log = MemoryLog()
-    engine = start(make_plan(trials=4, keep=(2, 1, 1), n_train=400, n_val=100, n_test=100), log)
-    RayRunner(Programmed(str(tmp_path)), dataset(), host=host).run(engine)
-    assert engine.state.state == "SUCCEEDED", engine.state.move.reason
-    used = {stats.facts["pid"] for passes in passes_of(log.rows).values() for stats in passes}
-    assert used == pids and ahead.take() is None
-
-
-def test_workers_that_nobody_asks_for_are_ended_and_free_their_place(ray_is_up: None) -> None:
-    ahead = Ahead(SLOTS, 1.0, 0.0)
-    ahead.start()
-    pids = ray.get([actor.warm.remote() for actor in ahead._actors])
-    ahead.keep(0)
-    end = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}/cwd").exists() for pid in pids):
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_rows_lie_in_shared_memory_that_no_trial_can_write_to(eventful: Job) -> None:

@@ -20,7 +20,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,43 +60,8 @@ POLL_S = 1.0  # user commands are acted on within this
 IDLE_S = 0.05  # guess: nothing runs and nothing is ordered (all slots were taken away)
 WAIT_FOR_OWN_WORKER_S = 10.0  # guess: a worker on its way up (2 to 5 s) is not given up before
 STARTS = 3  # guess: times an order is handed to workers that die before they begin it
-AHEAD_S = 60.0  # guess: what was started ahead and is not asked for by then never is
 FORGET_AFTER = 256  # guess: Ray trials (some 10 KB each) that Tune may remember
 UNLIMITED = 1e9  # of each resource: the engine's slots are the limit, and Ray the one who waits
-
-
-class Ahead:
-    """Workers that start while their driver still loads data and reads its log.
-
-    A worker takes seconds to come up, nearly all of it imports; Tune asks for one only when there
-    is a segment for it. Each of these is given to the first that asks.
-    """
-
-    def __init__(self, count: int, cpus: float, gpus: float) -> None:
-        self._count, self._cpus, self._gpus = count, cpus, gpus
-        self._actors: list[Any] = []
-        self._since = 0.0
-
-    def start(self) -> None:
-        """Needs a connection to Ray."""
-        remote = ray.remote(max_restarts=0, max_task_retries=0)(SegmentTrainable)
-        sized = remote.options(num_cpus=self._cpus, num_gpus=self._gpus)
-        self._actors = [sized.remote() for _ in range(self._count)]
-        for actor in self._actors:
-            actor.warm.remote()
-        self._since = time.monotonic()
-
-    def take(self) -> Any:
-        """One of them; None: there is none left."""
-        return self._actors.pop(0) if self._actors else None
-
-    def keep(self, most: int) -> None:
-        """Ends those that are not wanted any more, or were not for a while: they hold resources."""
-        if self._actors and time.monotonic() - self._since > AHEAD_S:
-            most = 0
-        while len(self._actors) > max(0, most):
-            with contextlib.suppress(RayError):
-                ray.kill(self._actors.pop())
 
 
 class RayHost:
@@ -107,10 +71,8 @@ class RayHost:
     death signal when that *thread* ends), so it is one of ours that lives until `stop`.
     """
 
-    def __init__(self, settings: RaySettings | None = None, ahead: Ahead | None = None) -> None:
-        """`ahead`: workers to start at once, before there is anything for them to do."""
+    def __init__(self, settings: RaySettings | None = None) -> None:
         self.settings = settings or RaySettings()
-        self.ahead = ahead
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
@@ -157,8 +119,6 @@ class RayHost:
             if not ray.is_initialized():
                 self._connect()
                 self._owned = True
-            if self.ahead is not None:
-                self.ahead.start()
         except BaseException as error:  # raised in `start`
             self._error = error
         finally:
@@ -289,9 +249,7 @@ class RayRunner:
             self.host.start()
             with _quiet(), tempfile.TemporaryDirectory(prefix="automata-tune-") as folder:
                 cargo, settings = self._cargo(engine.plan), self.host.settings
-                carrier = _Carrier(
-                    engine, cargo, folder, settings, self._prints, self._hand_out, self.host.ahead
-                )
+                carrier = _Carrier(engine, cargo, folder, settings, self._prints, self._hand_out)
                 try:
                     self._loop(engine, carrier)
                 finally:
@@ -387,10 +345,8 @@ class _Carrier:
         settings: RaySettings,
         prints: Callable[[int, str], None] | None = None,
         hand_out: Callable[[SegmentOrder], SegmentOrder] = lambda order: order,
-        ahead: Ahead | None = None,
     ) -> None:
         self._engine = engine
-        self._ahead = ahead
         self._cargo = cargo
         self._prints = prints
         self._hand_out = hand_out
@@ -410,7 +366,6 @@ class _Carrier:
             callbacks=[_Starts(self)],
             storage=self._storage,
         )
-        self._controller._class_cache = _PlainActors(ahead)  # type: ignore[assignment]
         self._kept = 0
 
     # ---- the loop ----------------------------------------------------------------------
@@ -433,8 +388,6 @@ class _Carrier:
         if slots != self._kept:
             cache.increase_max(self._size, slots - self._kept)
             self._kept = slots
-        if self._ahead is not None:
-            self._ahead.keep(slots - len(self._running))
         surplus = cache.num_cached_objects + len(self._running) - slots
         if surplus > 0 and cache.num_cached_objects:  # slots were taken away: free their resources
             spare = slots - max(0, cache.num_cached_objects - surplus)
@@ -622,6 +575,7 @@ class _Controller(TuneController):
             ),
             **arguments,
         )
+        self._class_cache = _PlainActors()  # type: ignore[assignment]
         self._print_trial_errors = False
         self._asked: dict[TuneTrial, float] = {}
         self.failure: BaseException | None = None  # of the trial that Tune speaks of now
@@ -661,31 +615,13 @@ class _PlainActors:
     (measured: 1.5 s and more a worker); ours are inherited (ENVIRONMENT).
     """
 
-    def __init__(self, ahead: Ahead | None) -> None:
-        self._ahead = ahead
+    def __init__(self) -> None:
         self._made: dict[type, Any] = {}
 
     def get(self, trainable: type) -> Any:
         if trainable not in self._made:
-            made: Any = ray.remote(max_restarts=0, max_task_retries=0)(trainable)
-            if self._ahead is not None:  # Tune asks for a class of Ray's own, and calls this of it
-                made.options = partial(_AheadFirst, self._ahead, made.options)
-            self._made[trainable] = made
+            self._made[trainable] = ray.remote(max_restarts=0, max_task_retries=0)(trainable)
         return self._made[trainable]
-
-
-class _AheadFirst:
-    """A worker of a size: one that was started ahead, or a new one."""
-
-    def __init__(self, ahead: Ahead, options: Callable[..., Any], **size: Any) -> None:
-        self._ahead, self._options, self._size = ahead, options, size
-
-    def remote(self, config: dict[str, Any], storage: Any) -> Any:
-        actor = self._ahead.take()
-        if actor is None:
-            return self._options(**self._size).remote(config=config, storage=storage)
-        actor.reset.remote(config, storage=storage)  # before anything that Tune asks of it
-        return actor
 
 
 SAID = "said"
@@ -697,12 +633,6 @@ class SegmentTrainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._unpacked: tuple[Any, Unpacked] | None = None
         self._segment: SegmentThread | None = None
-
-    def warm(self) -> int:
-        """Loads what a segment needs; the process's id."""
-        import automata_svc.trials.segment  # noqa: F401
-
-        return os.getpid()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._leave()
