@@ -446,6 +446,8 @@ class Hosted:
 
         record = self.record(caller, job)
         if record.state in done:
+            if verb == "resume":
+                record = self._after_pause(caller, record, reason)
             return record
         if record.state in JOB_ENDS or record.state == "STOPPING":
             raise Conflict(f"{record.id} is {record.state} and cannot be asked to {verb}")
@@ -456,6 +458,18 @@ class Hosted:
         elif not command_without_driver(self.service, record.id, verb, reason):
             body = json.dumps({"reason": reason})
             self.database.add_command(record.id, verb, body, self._clock())
+        return self.database.get_job(record.id)
+
+    def _after_pause(self, caller: Caller, record: StoredJob, reason: str) -> StoredJob:
+        """A resume that comes before the driver has seen the pause: it is to follow it."""
+        waiting = [command.verb for command in self.database.waiting_commands(record.id)]
+        if waiting[-1:] != ["pause"]:
+            return record
+        body = json.dumps({"reason": reason})
+        self.database.add_command(record.id, "resume", body, self._clock())
+        now = self.database.get_job(record.id)
+        if now.state == "PAUSED":  # it was seen meanwhile, and its driver may be gone
+            self.resume(caller, record.id, reason)
         return self.database.get_job(record.id)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -82,3 +84,23 @@ def test_what_waits_is_retried_at_once(served):
 def test_a_verb_that_there_is_not_is_not_taken(served, done):
     assert act(served, done, "explode").status_code == 405
     assert served.client.post(f"/v1/jobs/{done}:stop", json={"why": "x"}).status_code == 422
+
+
+def test_a_resume_that_follows_a_pause_at_once_is_not_lost(served):
+    """The driver has seen neither: it leaves, and the job goes back into its queue."""
+    job = served.submit(budget={"trials": 400}, scheduler={"type": "fifo", "max_share": 1.0})
+    drive = threading.Thread(target=served.run, args=(job,))
+    drive.start()
+    while served.client.get(f"/v1/jobs/{job}").json()["state"] != "RUNNING":
+        time.sleep(0.01)
+    assert act(served, job, "pause").status_code == 200
+    assert act(served, job, "resume").status_code == 200
+    drive.join(30)
+    verbs = [
+        one["body"]["verb"]
+        for one in served.client.get(f"/v1/jobs/{job}/events?limit=5000").json()["events"]
+        if one["kind"] == "command"
+    ]
+    assert verbs == ["pause", "resume"]
+    assert served.client.get(f"/v1/jobs/{job}").json()["state"] == "QUEUED"
+    act(served, job, "stop")

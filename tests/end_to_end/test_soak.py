@@ -37,6 +37,7 @@ def test_a_soak_of_kills_over_every_process_of_a_service(tmp_path, ray_temp_dir,
         finally:
             served.close()
         shutil.rmtree(home)
+    assert kills.total() == KILLS and jobs > 0
     each = ", ".join(f"{kind} {kills[kind]}" for kind in KINDS)
     with capsys.disabled():
         print(

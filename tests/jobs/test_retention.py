@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -402,8 +403,12 @@ def test_the_worker_collects_until_it_is_stopped(place: Place) -> None:
     worker = RetentionWorker(place.collector(), "me", every_s=0.01)
     worker.start()
     while place.is_stored(job):
-        pass
+        time.sleep(0.01)
     worker.stop()
+    late = place.job(retention={"job": DAY})
+    place.pass_time(DAY)
+    time.sleep(0.1)  # ten times as long as it takes to look again
+    assert place.is_stored(late)
 
 
 # ---- any order ----------------------------------------------------------------------------------

@@ -40,6 +40,9 @@ def test_header_names_may_come_in_any_case() -> None:
 def test_while_a_secret_is_replaced_one_of_two_signatures_is_enough() -> None:
     both = f"{sign('another secret, older', AT, BODY)}, {sign(SECRET, AT, BODY)}"
     verify(SECRET, headers(both), BODY, now=AT)
+    neither = f"{sign('another secret, older', AT, BODY)}, {sign('and a third', AT, BODY)}"
+    with pytest.raises(Denied, match="does not fit"):
+        verify(SECRET, headers(neither), BODY, now=AT)
 
 
 def test_an_old_one_and_one_of_the_future_are_refused() -> None:

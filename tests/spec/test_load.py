@@ -231,12 +231,13 @@ def test_an_override_of_one_alias_leaves_the_other() -> None:
     "path", sorted((ROOT / "trial_templates").glob("*.yaml")), ids=lambda p: p.name
 )
 def test_the_job_beside_each_template_is_a_job(path: Path) -> None:
-    parse_job(path.read_text(encoding="utf-8"), path.name)
+    job = parse_job(path.read_text(encoding="utf-8"), path.name)
+    assert job.spec.trial.template == path.stem
 
 
 def test_reading_a_job_loads_nothing_heavy() -> None:
     heavy = ("numpy", "torch", "ray", "sqlalchemy", "pandas", "optuna", "scipy", "sklearn")
-    code = f"import sys, automata_svc.spec; print([n for n in {heavy!r} if n in sys.modules])"
+    code = f"import sys, automata_svc.spec.load; print([n for n in {heavy!r} if n in sys.modules])"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
