@@ -131,22 +131,28 @@ def drive(
     record = database.get_job(job)
     if record.state in JOB_ENDS:
         raise Conflict(f"{job} is already finished: {record.state}")
-    with held(database, job) as lease:
-        _forget_old_pauses(database, job, lease.token)
-        session = Session(service, record, lease, WORKPLACES[runner], watch)
-        try:
-            session.start(runner)
-            session.run()
-        except KeyboardInterrupt:
-            session.ask("pause", "interrupted")
-            raise
-        except AutomataError as error:
-            session.ask("halt", str(error).splitlines()[0])
-            raise
-        finally:
-            session.close()
-        session.sweep()
-        return session.engine.state
+    try:
+        with held(database, job) as lease:
+            _forget_old_pauses(database, job, lease.token)
+            session = Session(service, record, lease, WORKPLACES[runner], watch)
+            try:
+                session.start(runner)
+                session.run()
+            except KeyboardInterrupt:
+                session.ask("pause", "interrupted")
+                raise
+            except AutomataError as error:
+                session.ask("halt", str(error).splitlines()[0])
+                raise
+            finally:
+                session.close()
+            session.sweep()
+            return session.engine.state
+    except KeyboardInterrupt:
+        # Met between deciding and storing, that engine is of no use: a new look at the log says it.
+        if database.get_head(job).state in ("STARTING", "RUNNING"):
+            command_without_driver(service, job, "pause", "interrupted")
+        raise
 
 
 def command_without_driver(

@@ -15,6 +15,7 @@ import pytest
 from automata_svc.datasets.types import Dataset
 from automata_svc.errors import Conflict, NotFound, SpecError
 from automata_svc.jobs import workplace
+from automata_svc.jobs.joblog import DatabaseLog
 from automata_svc.jobs.local import LocalService
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.state import JobState
@@ -266,6 +267,31 @@ def test_an_interrupt_leaves_the_job_paused_and_is_raised_again(service, finishe
 
     with pytest.raises(KeyboardInterrupt):
         drive(service, job, on_events(interrupt))
+    row = service.find(job)
+    assert (row.state, row.reason) == ("PAUSED", "interrupted")
+    assert outcome(drive(service, job)) == outcome(finished[0].state(finished[1]))
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["before it stores", "after it stores"])
+@pytest.mark.parametrize("nth", [2, 9])
+def test_an_interrupt_between_deciding_and_acting_leaves_the_job_paused_too(
+    service, finished, monkeypatch, nth, stored
+):
+    append, seen = DatabaseLog.append, 0
+
+    def interrupted(self: DatabaseLog, *given: Any) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == nth and not stored:
+            raise KeyboardInterrupt
+        append(self, *given)
+        if seen == nth:
+            raise KeyboardInterrupt
+
+    job = service.submit(job_text(), "job.yaml")
+    monkeypatch.setattr(DatabaseLog, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        drive(service, job)
     row = service.find(job)
     assert (row.state, row.reason) == ("PAUSED", "interrupted")
     assert outcome(drive(service, job)) == outcome(finished[0].state(finished[1]))
