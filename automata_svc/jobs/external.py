@@ -23,7 +23,6 @@ from automata_svc.errors import Conflict, LeaseLost, Unavailable
 from automata_svc.jobs import asking, telling
 from automata_svc.jobs.drive import versions
 from automata_svc.jobs.joblog import DatabaseLog
-from automata_svc.jobs.protocol import Watcher
 from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest
 from automata_svc.tuning.engine import Engine, Faults
 from automata_svc.tuning.events import decode
@@ -46,7 +45,6 @@ RUNNER = "external"
 LEASE_S = 10.0  # guess: a request holds it for milliseconds; a process that dies, for so long
 PATIENCE_S = 4.0  # guess: how long a request waits for others on the same job
 SOON_S, AGAIN_S = 0.2, 2.0  # guess: how often somebody who waits looks again, at first and later
-LOOK_S = 0.5  # guess: how often somebody who looks on does
 DESKS = 64  # guess: jobs whose state a process keeps
 
 T = TypeVar("T")
@@ -104,27 +102,6 @@ class External:
             if found.wait is None or pause is None:
                 return found
             time.sleep(pause)
-
-    def follow(self, job: str, watch: Watcher | None = None) -> JobState:
-        """Looks on, from now, until the job is over or paused; a paused one is resumed first.
-
-        Nothing of it depends on who looks: KeyboardInterrupt leaves the job as it is.
-        """
-        job_id = self._job(job)
-        self.resume(job_id)
-        state = JobState(SearchPlan.from_json(json.loads(self._database.get_job(job_id).plan)))
-        is_old = True
-        while True:
-            events = []
-            for row in self._database.events(job_id, after=state.seq):
-                events.append(decode(row.kind, row.body))
-                evolve(state, row.seq, row.at, events[-1])
-            if events and watch is not None and not is_old:
-                watch(state, events)
-            is_old = False
-            if state.is_over or state.state == "PAUSED":
-                return state
-            time.sleep(LOOK_S)
 
     def tell(self, job: str, trial: int, said: TellRequest) -> TellAnswer:
         """Takes a report, and says what to do now.

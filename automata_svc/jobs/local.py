@@ -157,7 +157,8 @@ class LocalService:
 
         record = self._record(job)
         if _is_external(record):
-            return self.external.follow(record.id, watch)
+            self.external.resume(record.id)
+            return self.follow(record.id, watch)
         return drive(self, record.id, watch, runner)
 
     def follow(self, job: str, watch: Watcher | None = None) -> JobState:
