@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, Response
+from fastapi import Body, Response
 
-from automata_svc.api.auth import allowed
 from automata_svc.api.jobs import ETAG, created
+from automata_svc.api.needs import World, Writes
 from automata_svc.api.params import IdempotencyKey, JobRef
 from automata_svc.api.routing import router
 from automata_svc.api.shown import job_answer
-from automata_svc.api.world import ServiceWorld, world_of
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.jobs import CloneRequest, Job, Reason
 
 routes = router("jobs", 404, 409)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Writes = Annotated[Caller, Depends(allowed("jobs:write"))]
 Why = Annotated[Reason | None, Body()]
 
 _DONE: dict[int | str, dict[str, Any]] = {

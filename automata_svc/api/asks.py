@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Tells, World
 from automata_svc.api.params import JobRef, TrialNumber
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer
-from automata_svc.api.world import ServiceWorld, world_of
+from automata_svc.api.world import ServiceWorld
 from automata_svc.jobs.external import waits
 from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest
 
 routes = router("trials trained elsewhere", 404, 409)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Teller = Annotated[Caller, Depends(allowed("trials:tell"))]
-
 
 @routes.post("/v1/jobs/{job}/trials:ask", operation_id="ask", response_model=AskAnswer)
 async def ask(
-    request: Request, job: JobRef, body: AskRequest, caller: Teller, world: World
+    request: Request, job: JobRef, body: AskRequest, caller: Tells, world: World
 ) -> Response:
     """Trials for a client to train: those it has already, else new ones.
 
@@ -48,7 +44,7 @@ async def ask(
 
 @routes.post("/v1/jobs/{job}/trials/{number}:tell", operation_id="tell", response_model=TellAnswer)
 def tell(
-    job: JobRef, number: TrialNumber, body: TellRequest, caller: Teller, world: World
+    job: JobRef, number: TrialNumber, body: TellRequest, caller: Tells, world: World
 ) -> Response:
     """A report on a trial's open segment; the answer says what to do now.
 

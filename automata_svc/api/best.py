@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Reads, World
 from automata_svc.api.params import JobRef
 from automata_svc.api.routing import router
-from automata_svc.api.world import ServiceWorld, world_of
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.jobs.winner_zip import zip_winner
 
 routes = router("jobs", 404, 409)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("jobs:read"))]
 
 _ZIP: dict[int | str, dict[str, Any]] = {
     200: {

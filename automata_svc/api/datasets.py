@@ -6,17 +6,15 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, Path, Response
+from fastapi import Path, Response
 
-from automata_svc.api.auth import allowed
 from automata_svc.api.listing import NAMED, PageOf
+from automata_svc.api.needs import ReadsBundles, World
 from automata_svc.api.params import DEFAULT_PAGE, PageSize, PageToken, Project
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer
-from automata_svc.api.world import ServiceWorld, world_of
 from automata_svc.datasets import Listed
 from automata_svc.jobs.catalogue import Catalogue
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.bundles import Dataset, DatasetList, DatasetShape
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
 routes = router("datasets", 404)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("bundles:read"))]
 DatasetRef = Annotated[
     str,
     Path(
@@ -39,7 +35,7 @@ DatasetRef = Annotated[
 
 @routes.get("/v1/datasets", operation_id="list_datasets", response_model=DatasetList)
 def ls(
-    caller: Reads,
+    caller: ReadsBundles,
     world: World,
     project: Project = None,
     page_size: PageSize = DEFAULT_PAGE,
@@ -53,7 +49,9 @@ def ls(
 
 
 @routes.get("/v1/datasets/{dataset}", operation_id="show_dataset", response_model=DatasetShape)
-def get(dataset: DatasetRef, caller: Reads, world: World, project: Project = None) -> Response:
+def get(
+    dataset: DatasetRef, caller: ReadsBundles, world: World, project: Project = None
+) -> Response:
     """How one is split and prepared; its files are read and checked for that."""
     shape = Catalogue(world.service).shape(caller, project, dataset)
     return answer(DatasetShape.model_construct(**asdict(shape)))

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, cast
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Query
+from fastapi import Query
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Reads, World
 from automata_svc.api.params import DEFAULT_PAGE, PageSize, PageToken, Project
 from automata_svc.api.problems import responses
 from automata_svc.api.routing import router
-from automata_svc.api.world import ServiceWorld, world_of
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.deliveries import Delivery, DeliveryList, DeliveryStatus
 
 if TYPE_CHECKING:
@@ -22,13 +20,10 @@ JOB = r"^[A-Za-z0-9][-_A-Za-z0-9]*$"
 
 routes = router("webhooks")
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reader = Annotated[Caller, Depends(allowed("jobs:read"))]
-
 
 @routes.get("/v1/deliveries", operation_id="list_deliveries", responses=responses(404))
 def ls(
-    caller: Reader,
+    caller: Reads,
     world: World,
     job: Annotated[
         str | None,

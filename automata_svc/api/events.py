@@ -7,16 +7,16 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Reads, World
 from automata_svc.api.params import JobRef
 from automata_svc.api.problems import responses
 from automata_svc.api.routing import router
 from automata_svc.api.shown import event_text, raw
-from automata_svc.api.world import ServiceWorld, world_of
+from automata_svc.api.world import ServiceWorld
 from automata_svc.errors import AutomataError, Problem, SpecError
 from automata_svc.jobs.feed import News
 from automata_svc.jobs.tenancy import Caller
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 routes = router("events", 404, 406)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("jobs:read"))]
 
 SEND_S = 30.0  # guess: who takes nothing for so long is cut off, and comes back with its last id
 CHUNK_BYTES = 32 * 1024  # sent at once

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import Depends, Response
+from fastapi import Response
 from pydantic import BaseModel
 
 from automata_svc.api.gauges import exposition
+from automata_svc.api.needs import World
 from automata_svc.api.problems import responses
 from automata_svc.api.routing import open_router
-from automata_svc.api.world import ServiceWorld, world_of
 from automata_svc.errors import Unavailable
 
 routes = open_router("health")
-
-World = Annotated[ServiceWorld, Depends(world_of)]
 
 
 class Healthy(BaseModel):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Query, Response
+from fastapi import Header, Query, Response
 from starlette.exceptions import HTTPException
 
-from automata_svc.api.auth import allowed
 from automata_svc.api.bodies import JobFile, takes_job
+from automata_svc.api.needs import Reads, World, Writes
 from automata_svc.api.params import (
     DEFAULT_PAGE,
     NAME,
@@ -23,17 +23,13 @@ from automata_svc.api.params import (
 from automata_svc.api.problems import responses
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer, job_answer, job_of, raw
-from automata_svc.api.world import ServiceWorld, world_of
+from automata_svc.api.world import ServiceWorld
 from automata_svc.jobs.protocol import PlanView
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.jobs import Job, JobList, JobPatch, JobStateName, Plan, TemplateText
 from automata_svc.spec.wire.results import Result
 
 routes = router("jobs")
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("jobs:read"))]
-Writes = Annotated[Caller, Depends(allowed("jobs:write"))]
 Sets = Annotated[
     list[Annotated[str, Query(max_length=10_000)]],
     Query(

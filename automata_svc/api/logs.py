@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Query, Response
+from fastapi import Query, Response
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Reads, World
 from automata_svc.api.params import JobRef
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer
-from automata_svc.api.world import ServiceWorld, world_of
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.logs import DEFAULT_LINES, MAX_LINES, LogLine, LogLines
 from automata_svc.tuning.state import JOB_ENDS
 
 routes = router("logs", 404)
-
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("jobs:read"))]
 
 
 @routes.get("/v1/jobs/{job}/logs", operation_id="list_log_lines", response_model=LogLines)

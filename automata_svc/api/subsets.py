@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Response
+from fastapi import Path, Response
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Reads, World
 from automata_svc.api.params import DEFAULT_PAGE, PageSize, PageToken, Project
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer
-from automata_svc.api.world import ServiceWorld, world_of
 from automata_svc.jobs.catalogue import Catalogue, as_subset
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.bundles import Subset, SubsetList
 
 routes = router("subsets", 404)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("jobs:read"))]
 SubsetKey = Annotated[
     str,
     Path(

@@ -6,16 +6,14 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, Path, Response
+from fastapi import Path, Response
 
-from automata_svc.api.auth import allowed
 from automata_svc.api.listing import NAMED, PageOf
+from automata_svc.api.needs import ReadsBundles, World
 from automata_svc.api.params import DEFAULT_PAGE, PageSize, PageToken, Project
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer
-from automata_svc.api.world import ServiceWorld, world_of
 from automata_svc.jobs.catalogue import Catalogue
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.bundles import Param, Template, TemplateBody, TemplateList
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
 routes = router("templates", 404)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("bundles:read"))]
 TemplateRef = Annotated[
     str,
     Path(
@@ -39,7 +35,7 @@ TemplateRef = Annotated[
 
 @routes.get("/v1/templates", operation_id="list_templates", response_model=TemplateList)
 def ls(
-    caller: Reads,
+    caller: ReadsBundles,
     world: World,
     project: Project = None,
     page_size: PageSize = DEFAULT_PAGE,
@@ -54,7 +50,9 @@ def ls(
 
 
 @routes.get("/v1/templates/{template}", operation_id="show_template", response_model=TemplateBody)
-def get(template: TemplateRef, caller: Reads, world: World, project: Project = None) -> Response:
+def get(
+    template: TemplateRef, caller: ReadsBundles, world: World, project: Project = None
+) -> Response:
     """One, with its text. It was read, never run."""
     one = Catalogue(world.service).template(caller, project, template)
     is_pushed = "@" in template

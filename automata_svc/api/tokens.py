@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import Depends, Query
+from fastapi import Query
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Administers, World
 from automata_svc.api.routing import router
-from automata_svc.api.world import ServiceWorld, world_of
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.spec.wire.tokens import NewToken, Token, TokenList, TokenRequest
 
 if TYPE_CHECKING:
@@ -17,12 +15,9 @@ if TYPE_CHECKING:
 
 routes = router("tokens", 404)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Admin = Annotated[Caller, Depends(allowed("admin"))]
-
 
 @routes.post("/v1/tokens", operation_id="create_token", status_code=201)
-def create(body: TokenRequest, caller: Admin, world: World) -> NewToken:
+def create(body: TokenRequest, caller: Administers, world: World) -> NewToken:
     """Makes a token. Its secret is in this answer and nowhere else."""
     project = caller.project if body.project is None else caller.home(body.project)
     row, secret = world.tokens.create(
@@ -33,7 +28,7 @@ def create(body: TokenRequest, caller: Admin, world: World) -> NewToken:
 
 @routes.get("/v1/tokens", operation_id="list_tokens")
 def ls(
-    caller: Admin,
+    caller: Administers,
     world: World,
     project: Annotated[str | None, Query(max_length=63, description="Only those of it.")] = None,
 ) -> TokenList:
@@ -43,7 +38,7 @@ def ls(
 
 
 @routes.delete("/v1/tokens/{token}", operation_id="revoke_token")
-def revoke(token: str, caller: Admin, world: World) -> Token:
+def revoke(token: str, caller: Administers, world: World) -> Token:
     """Makes a token useless from now on; again, and nothing changes. It stays in the list."""
     return _shown(world.tokens.revoke(token, caller.project))
 

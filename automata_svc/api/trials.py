@@ -6,15 +6,13 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Response
+from fastapi import Query, Response
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Reads, World
 from automata_svc.api.params import DEFAULT_PAGE, JobRef, PageSize, PageToken, TrialNumber
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer, raw
-from automata_svc.api.world import ServiceWorld, world_of
 from automata_svc.jobs.hosted import trial_text
-from automata_svc.jobs.tenancy import Caller
 from automata_svc.results.result import plain
 from automata_svc.spec.wire.results import WhyTrial
 from automata_svc.spec.wire.trials import (
@@ -27,9 +25,6 @@ from automata_svc.spec.wire.trials import (
 )
 
 routes = router("trials", 404)
-
-World = Annotated[ServiceWorld, Depends(world_of)]
-Reads = Annotated[Caller, Depends(allowed("jobs:read"))]
 
 
 @routes.get("/v1/jobs/{job}/trials", operation_id="list_trials", response_model=TrialList)

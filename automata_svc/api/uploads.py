@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Header, Path, Request, Response
 from starlette.exceptions import HTTPException
 
-from automata_svc.api.auth import allowed
+from automata_svc.api.needs import Pushes, World
 from automata_svc.api.params import Project
 from automata_svc.api.problems import responses
 from automata_svc.api.routing import router
 from automata_svc.api.shown import answer
-from automata_svc.api.world import ServiceWorld, world_of
-from automata_svc.jobs.tenancy import Caller
-from automata_svc.jobs.uploads import SCOPE, Uploads
+from automata_svc.api.world import ServiceWorld
+from automata_svc.jobs.uploads import Uploads
 from automata_svc.spec.bundle import MAX_BYTES
 from automata_svc.spec.wire.bundles import Bundle, Upload, UploadRequest
 
@@ -26,8 +25,6 @@ CHUNK = "application/octet-stream"
 
 routes = router("uploads", 404, 409)
 
-World = Annotated[ServiceWorld, Depends(world_of)]
-Pushes = Annotated[Caller, Depends(allowed(SCOPE))]
 UploadId = Annotated[
     str,
     Path(
