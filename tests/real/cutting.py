@@ -55,6 +55,7 @@ class Wire:
                         server.sendall(data)
                         answered.wait(5)
                         _end(client)
+                        _end(server)  # a close alone is not sent while the other thread reads
                         return
                     server.sendall(data)
                 _end(server)
