@@ -1,8 +1,8 @@
 """The service's own Ray on this machine: started, found again, and ended with all that it started.
 
 Its processes outlive the service that started them, so that a service which is killed finds its
-drivers at work when it comes back. Every one of them carries a mark in its environment; what has
-the mark is ours, and nothing else is touched.
+drivers at work when it comes back. Each of them carries a mark in its environment, or, where it has
+written its name over that, writes to files in this Ray's own folder; nothing else is touched.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -91,7 +92,7 @@ class LocalRay:
 
     def find(self) -> RayJobs | None:
         """The Ray of an earlier life of this service, where all of it still runs."""
-        place = _remembered(self._folder / "ray.json")
+        place = remembered(self._home)
         if place is None or not _lives(place):
             return None
         jobs = self._jobs(place)
@@ -140,7 +141,7 @@ class LocalRay:
         if code != 0:
             self.stop()
             raise Unavailable(f"the service's Ray does not start ({code}); see {said}")
-        place = Place(mark, place.dashboard, folder, _vital(mark))
+        place = Place(mark, place.dashboard, folder, _vital(place))
         _remember(self._folder / "ray.json", place)
         jobs = self._jobs(place)
         self._await(jobs, place, said)
@@ -153,12 +154,12 @@ class LocalRay:
 
     def stop(self) -> None:
         """Kills all that is left of it, drivers and workers too; harmless where nothing is."""
-        place = self.place or _remembered(self._folder / "ray.json")
+        place = self.place or remembered(self._home)
         self.place = None
         if place is None:
             return
         for _ in range(50):  # what is just being forked is met in the next round
-            pids = [pid for pid, _ in _marked(place.mark)]
+            pids = [one.pid for one in processes_of(place)]
             if not pids:
                 break
             for pid in pids:
@@ -248,9 +249,10 @@ def _remember(path: Path, place: Place) -> None:
     half.replace(path)
 
 
-def _remembered(path: Path) -> Place | None:
+def remembered(home: Path) -> Place | None:
+    """The Ray that a home's service has started last; None: it has ended it."""
     try:
-        body = json.loads(path.read_text(encoding="utf-8"))
+        body = json.loads((home / "service" / "ray.json").read_text(encoding="utf-8"))
         return Place(body["mark"], body["dashboard"], body["folder"], dict(body["processes"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
@@ -259,9 +261,24 @@ def _remembered(path: Path) -> Place | None:
 # ---- processes ----------------------------------------------------------------------------------
 
 
-class _Process(NamedTuple):
+class Process(NamedTuple):
     pid: int
     command: str
+
+
+def processes_of(place: Place) -> Iterator[Process]:
+    """Every process of a Ray, as they are now."""
+    wanted = f"{MARK}={place.mark}"
+    if not Path("/proc/self/environ").exists():
+        yield from _listed_by_ps(wanted)
+        return
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):  # it has ended meanwhile, or is somebody else's
+            if _is_marked(folder, wanted) or _has_open(folder, place.folder):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                yield Process(int(folder.name), command.decode("utf-8", "replace"))
 
 
 def _lives(place: Place) -> bool:
@@ -270,35 +287,34 @@ def _lives(place: Place) -> bool:
     )
 
 
-def _vital(mark: str) -> dict[str, str]:
+def _vital(place: Place) -> dict[str, str]:
     return {
-        name: process(pid)
-        for pid, command in _marked(mark)
+        name: process(one.pid)
+        for one in processes_of(place)
         for name, part in VITAL.items()
-        if part in command
+        if part in one.command
     }
 
 
-def _marked(mark: str) -> Iterator[_Process]:
-    """Every process that inherited the mark."""
-    wanted = f"{MARK}={mark}"
-    if not Path("/proc/self/environ").exists():
-        yield from _marked_by_ps(wanted)
-        return
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdecimal():
-            continue
-        with contextlib.suppress(OSError):  # it has ended meanwhile, or is somebody else's
-            if wanted.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                yield _Process(int(folder.name), command.decode("utf-8", "replace"))
+def _is_marked(process: Path, wanted: str) -> bool:
+    return wanted.encode() in (process / "environ").read_bytes().split(b"\0")
 
 
-def _marked_by_ps(wanted: str) -> Iterator[_Process]:
+def _has_open(process: Path, folder: str) -> bool:
+    """Whether a process writes to a file below a folder, which may be deleted already."""
+    for link in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            writes = link.lstat().st_mode & stat.S_IWUSR
+            if writes and os.readlink(link).startswith(folder + "/"):
+                return True
+    return False
+
+
+def _listed_by_ps(wanted: str) -> Iterator[Process]:
     listed = subprocess.run(
         ["ps", "axeww", "-o", "pid=,command="], capture_output=True, text=True, check=False
     )
     for line in listed.stdout.splitlines():
         pid, _, command = line.strip().partition(" ")
         if wanted in command.split() and pid.isdecimal():
-            yield _Process(int(pid), command)
+            yield Process(int(pid), command)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -17,7 +16,7 @@ from typing import Any
 import httpx
 
 from automata_svc.jobs.local import LocalService
-from automata_svc.jobs.local_ray import MARK, LocalRay
+from automata_svc.jobs.local_ray import LocalRay, processes_of, remembered
 from automata_svc.settings import Settings
 from automata_svc.tuning.state import JOB_ENDS
 from tests.end_to_end.conftest import at_any_parallelism
@@ -185,16 +184,8 @@ class Served:
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """Of its Ray: pid and command line."""
-        try:
-            mark = json.loads((self.home / "service" / "ray.json").read_text())["mark"]
-        except (FileNotFoundError, ValueError):
-            return
-        wanted = f"{MARK}={mark}".encode()
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):
-                if folder.name.isdecimal() and wanted in (folder / "environ").read_bytes():
-                    command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                    yield int(folder.name), command
+        place = remembered(self.home)
+        return iter(()) if place is None else processes_of(place)
 
     def drivers(self) -> list[int]:
         return [

@@ -12,7 +12,7 @@ import pytest
 
 from automata_svc.errors import Unavailable
 from automata_svc.jobs.launch import RayJobs
-from automata_svc.jobs.local_ray import LocalRay
+from automata_svc.jobs.local_ray import LocalRay, processes_of, remembered
 from tests.end_to_end.conftest import at_any_parallelism
 from tests.end_to_end.serving import Served, ended_as, slow_job
 from tests.jobs.build import job_text, trial
@@ -134,6 +134,8 @@ def test_kill_anything_and_every_job_ends_as_if_nobody_had(victim, whole):
     victim.until_over(*jobs, patience_s=200)
     for job in jobs:
         assert ended_as(victim, job) == at_any_parallelism(whole)
+    ray = remembered(victim.home)
+    assert ray is not None
     assert victim.stop() == 0  # and a service that is asked to end leaves nothing running
-    assert list(victim.processes()) == []
+    assert list(processes_of(ray)) == []
     assert not (victim.home / "service" / "url").exists()
