@@ -61,14 +61,15 @@ class Bench:
     """A dataset with what is trained on it."""
 
     name: str
-    pool: int  # draws the configurations and seeds their training
+    pool: int  # draws the configurations
+    seed: int  # of their training
     data: TrialData
     module: ModuleType
     defaults: Mapping[str, Any]
     table: PassTable
 
 
-def make_bench(name: str, pool: int, settings: Settings) -> Bench:
+def make_bench(name: str, pool: int, settings: Settings, seed: int | None = None) -> Bench:
     dataset = load_dataset(name, settings)
     template = find_template(TEMPLATE, settings)
     shape = dataset.shape
@@ -77,6 +78,7 @@ def make_bench(name: str, pool: int, settings: Settings) -> Bench:
     return Bench(
         name=name,
         pool=pool,
+        seed=pool if seed is None else seed,
         data=TrialData(shape, dataset.train, dataset.val, dataset.open_test),
         module=load_module(template.text, template.sha256, template.path),
         defaults={**template.defaults, "epochs": EPOCHS},
@@ -163,7 +165,7 @@ def _record(
     def order(phase: Any, frm: int, to: int, key: str | None, values: Mapping[int, int]) -> Any:
         return SegmentOrder(
             job=f"curves-{bench.name}", trial=number, segment=0, phase=phase,
-            params={**bench.defaults, **configuration(bench.pool, number)}, seed=bench.pool,
+            params={**bench.defaults, **configuration(bench.pool, number)}, seed=bench.seed,
             table=table, from_boundary=frm, to_boundary=to, checkpoint=key, values_at=values,
             checkpoints_at=tuple(marks), strategy=strategy, finish=FINISH,
             average=bool(rows),
@@ -230,20 +232,40 @@ def record_pool(bench: Bench, count: int, best: int, out: Path) -> Path:
     folder = out / f"{bench.name}_pool{bench.pool}"
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        file = folder / f"{number:03d}.npz"
-        if not file.exists():
-            found = record_search(bench, number)
-            _save(file, found)
-            _say(bench, number, found, SEARCH_END)
+        _record_search(bench, number, folder)
     for number in promising(folder, count)[:best]:
-        file = folder / f"{number:03d}-end.npz"
-        if not file.exists():
-            with np.load(folder / f"{number:03d}.npz") as start:
-                checkpoint = start["checkpoint"].tobytes()
-            found = record_end(bench, number, checkpoint)
-            _save(file, found)
-            _say(bench, number, found, 1.0)
+        _record_end(bench, number, folder)
     return gather(bench, count, folder)
+
+
+def record_again(bench: Bench, first: Path, best: int, out: Path) -> Path:
+    """The configurations that ended best in a recording, trained a second time: for its floor."""
+    with np.load(first) as found:
+        reached = np.nan_to_num(found["val_accuracy"][:, -len(END_SHARES) :], nan=-1.0).max(axis=1)
+    folder = out / f"{bench.name}_pool{bench.pool}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in map(int, np.argsort(-reached, kind="stable")[:best]):
+        _record_search(bench, number, folder)
+        _record_end(bench, number, folder)
+    return gather(bench, len(reached), folder)
+
+
+def _record_search(bench: Bench, number: int, folder: Path) -> None:
+    file = folder / f"{number:03d}.npz"
+    if not file.exists():
+        found = record_search(bench, number)
+        _save(file, found)
+        _say(bench, number, found, SEARCH_END)
+
+
+def _record_end(bench: Bench, number: int, folder: Path) -> None:
+    file = folder / f"{number:03d}-end.npz"
+    if not file.exists():
+        with np.load(folder / f"{number:03d}.npz") as start:
+            checkpoint = start["checkpoint"].tobytes()
+        found = record_end(bench, number, checkpoint)
+        _save(file, found)
+        _say(bench, number, found, 1.0)
 
 
 def promising(folder: Path, count: int) -> list[int]:
@@ -321,10 +343,16 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=0, help="another pool, other configurations")
     parser.add_argument("--configurations", type=int, default=81)
     parser.add_argument("--best", type=int, default=20, help="how many are trained to share 1")
+    parser.add_argument("--again", type=Path, help="a recording whose best are trained again")
+    parser.add_argument("--seed", type=int, help="of the training; default: the pool's number")
     asked = parser.parse_args()
     for name in asked.dataset:
-        bench = make_bench(name, asked.pool, Settings.from_env())
-        print(record_pool(bench, asked.configurations, asked.best, asked.out), flush=True)
+        bench = make_bench(name, asked.pool, Settings.from_env(), asked.seed)
+        if asked.again is not None:
+            file = record_again(bench, asked.again, asked.best, asked.out)
+        else:
+            file = record_pool(bench, asked.configurations, asked.best, asked.out)
+        print(file, flush=True)
 
 
 if __name__ == "__main__":

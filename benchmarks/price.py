@@ -1,7 +1,9 @@
 """What a price buys: `python -m benchmarks.price` prints the tables and draws benchmarks/price.png.
 
-Recorded curves are replayed through the real core (benchmarks/replay.py says how). Recipes were
-chosen on the development pools and are reported on the others; both are shown, and told apart.
+Recorded curves are replayed through the real core (benchmarks/replay.py says how), with the rung
+table that the planner gives for the price on that pool. What the dial does was decided on the
+development pools and is reported on the others; both are shown, and told apart, and so is the
+floor: what a full search loses to itself when it is trained a second time.
 Wanted: the shared recordings (`curves` in a folder of AUTOMATA_DATA_DIRS) and our own, made by
 `python -m benchmarks.curves` and kept in benchmarks/recorded (`--own DIR` names other folders).
 What is not there is left out, and said.
@@ -115,7 +117,7 @@ def _find(data_dirs: Iterable[Path], own: Sequence[Path]) -> tuple[Path | None, 
 def _pools(shared: Path | None, own: Sequence[Path]) -> Iterable[tuple[Pool, bool]]:
     if shared is not None:
         for name in (*DEVELOPMENT, *RETRAINED):
-            yield shared_pool(shared, name), name in DEVELOPMENT
+            yield shared_pool(shared, name), True
     for file in own:
         yield own_pool(file), file.stem in OWN_DEVELOPMENT
     if shared is not None:
@@ -260,7 +262,7 @@ def _print_goals(scored: Sequence[Scored]) -> None:
 def _print_expected(scored: Sequence[Scored]) -> None:
     """What jobs/recipes.py says of each recipe, rounded up: every dataset counts the same.
 
-    Over all pools but the shared ones that recipes were chosen on, where a dataset has others.
+    Over the pools that nothing was decided on, where a dataset has such a one.
     """
     datasets: dict[str, list[Scored]] = {}
     for one in scored:
@@ -268,17 +270,18 @@ def _print_expected(scored: Sequence[Scored]) -> None:
             datasets.setdefault(one.dataset, []).append(one)
     if not datasets:
         return
-    pools = [
-        [one for one in group if one.pool.name not in DEVELOPMENT] or group
-        for group in datasets.values()
-    ]
+    pools = [[one for one in group if not one.chosen_on] or group for group in datasets.values()]
     names = ", ".join(one.pool.name for group in pools for one in group)
-    print(f"\n## Expected, over {names}\n\n| recipe | mean regret | misses |\n|---|---|---|")
+    sets = " | ".join(f"{name}: misses" for name in datasets)
+    print(f"\n## Expected, over {names}\n")
+    print(f"| recipe | mean regret | misses | {sets} |\n|---|---|---|" + "---|" * len(pools))
     for recipe in RECIPES:
         runs = [[one.figures[f"recipe {recipe}"] for one in group] for group in pools]
         mean = np.mean([np.mean([run.mean for run in group]) for group in runs])
-        misses = np.mean([np.mean([run.misses for run in group]) for group in runs])
-        print(f"| {recipe} | {math.ceil(100 * mean) / 100:.2f} | {math.ceil(100 * misses)} % |")
+        each = [100 * float(np.mean([run.misses for run in group])) for group in runs]
+        cells = " | ".join(f"{misses:.0f} %" for misses in each)
+        up = math.ceil(np.mean(each) - 1e-9)
+        print(f"| {recipe} | {math.ceil(100 * mean - 1e-9) / 100:.2f} | {up} % | {cells} |")
 
 
 def dearest(price: float) -> str:

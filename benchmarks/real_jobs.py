@@ -1,6 +1,6 @@
 """Real jobs beside their replay: does a recorded curve say what a job through Ray really delivers?
 
-    python -m benchmarks.real_jobs [--pools letter_pool1,…] [--jobs 3] [--price 2.5]
+    python -m benchmarks.real_jobs [--pools letter_pool2,…] [--jobs 3] [--price 2.5]
 
 Each job's 27 start points are configurations of a recorded pool, so that the same job can be
 replayed and
@@ -71,7 +71,9 @@ def table_of(service: LocalService, text: str) -> Table:
     return Table(tuple(rung.asked for rung in view.rungs), keep, int(keep[-1] or 1), rows)
 
 
-def compare(service: LocalService, name: str, pool: Pool, count: int, price: float) -> None:
+def compare(
+    service: LocalService, name: str, pool: Pool, count: int, price: float, runner: str
+) -> None:
     file = RECORDED / f"{name}.npz"
     dataset = name.rsplit("_pool", 1)[0]
     jobs = draw_jobs(pool, count)
@@ -79,7 +81,7 @@ def compare(service: LocalService, name: str, pool: Pool, count: int, price: flo
     for index in range(count):
         text = job_file(dataset, points_of(file, jobs[index]), price)
         table = table_of(service, text)
-        state = service.drive(service.submit(text, "real"), runner="ray")
+        state = service.drive(service.submit(text, "real"), runner=runner)
         if state.result is None:
             raise SystemExit(f"{state.plan.job}: {state.state}, {state.move.reason}")
         replayed = run_job(pool, table, list(jobs[index]))
@@ -97,9 +99,10 @@ def compare(service: LocalService, name: str, pool: Pool, count: int, price: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pools", default="letter_pool1,connect4_pool0,fashion_mnist_pool0")
+    parser.add_argument("--pools", default="letter_pool2,connect4_pool1,fashion_mnist_pool0")
     parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--price", type=float, default=2.5)
+    parser.add_argument("--runner", default="ray", help="inprocess: the same jobs, on one core")
     args = parser.parse_args()
     print(f"recipes: {', '.join(RECIPES)}; price {args.price:g}", file=sys.stderr)
     head = ["job", "full search", "replay", "real", "regret, replay", "regret, real"]
@@ -107,7 +110,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         service = LocalService(Settings.from_env({**os.environ, "AUTOMATA_HOME": folder}))
         for name in args.pools.split(","):
-            compare(service, name, own_pool(RECORDED / f"{name}.npz"), args.jobs, args.price)
+            compare(
+                service,
+                name,
+                own_pool(RECORDED / f"{name}.npz"),
+                args.jobs,
+                args.price,
+                args.runner,
+            )
 
 
 if __name__ == "__main__":

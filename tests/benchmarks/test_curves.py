@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def bench() -> curves.Bench:
     return curves.Bench(
         name="blobs",
         pool=0,
+        seed=0,
         data=TrialData(shape, split(N_TRAIN), split(60), lambda: test),
         module=load_module(template.text, template.sha256, template.path),
         defaults={**template.defaults, "epochs": curves.EPOCHS},
@@ -70,6 +72,17 @@ def test_a_pool_reads_back_with_its_shares_and_keeps_the_last_value_of_the_unfin
     unfinished = np.flatnonzero(~pool.finished)
     assert (pool.accuracy[unfinished, -6:] == pool.accuracy[unfinished, -7:-6]).all()
     assert (pool.n_train, pool.n_val, pool.n_test, pool.epochs) == (N_TRAIN, 60, 50, 50)
+
+
+def test_the_best_are_trained_again_with_another_seed_and_only_they(bench, tmp_path: Path):
+    first = curves.record_pool(bench, 3, 3, tmp_path / "first")
+    second = curves.record_again(replace(bench, seed=7), first, 1, tmp_path / "again")
+    with np.load(first) as one, np.load(second) as other:
+        best = int(np.argmax(one["val_accuracy"][:, -6:].max(axis=1)))
+        trained = np.isfinite(other["val_accuracy"][:, -1])
+        assert list(np.flatnonzero(trained)) == [best]
+        assert one["train_loss"][best, -1] != other["train_loss"][best, -1]
+        np.testing.assert_array_equal(one["config_lr"], other["config_lr"])
 
 
 def test_configuration_five_is_the_same_however_many_are_recorded():
