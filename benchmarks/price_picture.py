@@ -85,9 +85,14 @@ def _line(axis: Any, series: Series, colour: str) -> None:
 
 
 def _names(axis: Any, series: Series) -> None:
-    """Labels of the other arms, at one pool's crosses."""
+    """Labels of the other arms, at one pool's crosses: to the left where another follows close."""
     for point in series.others:
+        crowded = any(
+            abs(other.misses - point.misses) < 4 and 1 < other.price / point.price < 1.6
+            for other in series.others
+        )
         axis.annotate(
-            point.label, (point.price, point.misses), textcoords="offset points", xytext=(5, 5),
+            point.label, (point.price, point.misses), textcoords="offset points",
+            xytext=(-5 if crowded else 5, 5), ha="right" if crowded else "left",
             fontsize=7, color="#444444",
         )  # fmt: skip

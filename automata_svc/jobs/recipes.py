@@ -44,28 +44,27 @@ class Recipe:
         return (*kept, max(1, min(most, self.keep[-1])))
 
 
-# Chosen on four pools, by misses averaged over rungs moved by √2 either way, so that no single
+# Chosen on seven pools, by misses averaged over rungs moved by √2 either way, so that no single
 # lucky checkpoint chooses (on checkpoints as recorded, a table can look twice as good as it is).
-# Expected is over pools that nothing was decided on, one a dataset, each counting the same. They
-# lie far apart: behind the two finalists' 20 % are letter's 4, connect4's 51, fashion_mnist's 3.
+# Expected is over pools that nothing was decided on, one a dataset, each counting the same.
 _MEASURED = "letter, connect4, fashion_mnist: 3 pools of 60 to 81 configurations, 100 jobs each"
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         recipe.name: recipe
         for recipe in (
-            Recipe("one-finalist", (0.002, 0.02, 0.055, 0.16), (6, 4, 2, 1), 1000,
-                   Expected(0.36, 0.28, _MEASURED)),
-            Recipe("two-finalists", (0.002, 0.02, 0.055, 0.16), (6, 5, 3, 2), 1000,
-                   Expected(0.30, 0.20, _MEASURED)),
-            Recipe("three-finalists", (0.002, 0.055, 0.16), (7, 5, 3), 1000,
-                   Expected(0.19, 0.12, _MEASURED)),
+            Recipe("one-finalist", (0.002, 0.02, 0.055, 0.16), (8, 3, 2, 1), 1000,
+                   Expected(0.29, 0.20, _MEASURED)),
+            Recipe("two-finalists", (0.002, 0.02, 0.055, 0.12), (8, 5, 3, 2), 1000,
+                   Expected(0.06, 0.07, _MEASURED)),
+            Recipe("three-finalists", (0.002, 0.02, 0.055, 0.12), (10, 7, 4, 3), 1000,
+                   Expected(0.01, 0.007, _MEASURED)),
             # For trainings whose first steps rank nothing: on LCBench's 34 tasks it misses in 18 %
-            # of jobs where the others miss in 52 to 74 %. Chosen where a first rung must be late.
+            # of jobs where the others miss in 53 to 75 %. Chosen where a first rung must be late.
             Recipe("late-start", (0.04, 0.08, 0.16), (13, 6, 3), None,
-                   Expected(0.06, 0.02, _MEASURED)),
-            Recipe("four-finalists", (0.002, 0.055, 0.16), (10, 6, 4), 1000,
-                   Expected(0.08, 0.03, _MEASURED)),
+                   Expected(0.00, 0.007, _MEASURED)),
+            Recipe("four-finalists", (0.002, 0.02, 0.055, 0.12), (12, 9, 6, 4), 1000,
+                   Expected(0.00, 0.003, _MEASURED)),
         )
     }
 )  # fmt: skip
