@@ -8,6 +8,7 @@ AUTOMATA_TEMPLATE_DIRS  folders with templates, ':' between, first wins (none)
 AUTOMATA_DATABASE_URL_FILE  a file that holds the URL, where it holds a password (none)
 AUTOMATA_SECRETS_DIR    a folder with a file for each secret that jobs may name (none)
 AUTOMATA_STORE_CREDENTIALS_FILE  a file with the AWS_* variables of an S3 store (the environment)
+AUTOMATA_CACHE_BYTES    of pushed data and code that is unpacked on a machine (50 GB)
 RAY_ADDRESS             of the cluster a service runs jobs on          (a Ray of its own)
 """
 
@@ -17,6 +18,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from automata_svc.errors import Problem, SpecError
+
+CACHE_BYTES = 50_000_000_000  # guess: a dozen of the largest datasets that can be pushed
 
 
 @dataclass(frozen=True)
@@ -30,9 +35,15 @@ class Settings:
     template_dirs: tuple[Path, ...] = ()
     ray_address: str | None = None
     secrets_dir: Path | None = None
+    cache_bytes: int = CACHE_BYTES
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """The settings of a process.
+
+        Raises:
+            SpecError: one is not usable.
+        """
         env = os.environ if env is None else env
         home = Path(env.get("AUTOMATA_HOME") or "~/.automata").expanduser().absolute()
         return cls(
@@ -43,6 +54,7 @@ class Settings:
             template_dirs=_folders(env.get("AUTOMATA_TEMPLATE_DIRS", "")),
             ray_address=env.get("RAY_ADDRESS") or None,
             secrets_dir=_folder(env.get("AUTOMATA_SECRETS_DIR", "")),
+            cache_bytes=_bytes(env, "AUTOMATA_CACHE_BYTES", CACHE_BYTES),
         )
 
     @property
@@ -61,6 +73,13 @@ def _folder(value: str) -> Path | None:
 
 def _folders(value: str) -> tuple[Path, ...]:
     return tuple(Path(part).expanduser().absolute() for part in value.split(os.pathsep) if part)
+
+
+def _bytes(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name) or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise SpecError(Problem(name, f"'{text}' is no number of bytes, as in {default}"))
+    return int(text)
 
 
 def _database_url(env: Mapping[str, str]) -> str:

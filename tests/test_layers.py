@@ -26,7 +26,7 @@ TO_JOBS = TO_RESULTS | {"database", "jobs", "client"}
 MAY_IMPORT: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "errors": frozenset(),
-        "settings": frozenset(),
+        "settings": frozenset({"errors"}),
         "telemetry": frozenset(),
         "spec": frozenset(),
         "blobs": frozenset({"spec"}),

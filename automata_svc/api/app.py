@@ -21,7 +21,8 @@ DESCRIPTION = """\
 Tunes models at the price of two or three trainings, and loses nothing when anything dies.
 
 Every error is application/problem+json. Times are RFC 3339 in UTC. Lists go on with
-`next_page_token`. A request that creates something takes an `Idempotency-Key`.
+`next_page_token`. A request that creates something takes an `Idempotency-Key`,
+which stands for it for 24 hours.
 """
 
 

@@ -51,6 +51,6 @@ def readyz(world: World) -> Healthy:
     },
 )
 def metrics(world: World) -> Response:
-    """Counters and gauges; no label names a job, a trial or a project."""
+    """Counters, gauges and histograms; no label names a job, a trial or a token."""
     body, media = exposition(world)
     return Response(body, headers={"Content-Type": media})

@@ -25,6 +25,7 @@ from automata_svc.api.routing import router
 from automata_svc.api.shown import answer, job_answer, job_of, raw
 from automata_svc.api.world import ServiceWorld
 from automata_svc.jobs.protocol import PlanView
+from automata_svc.spec.labels import MAX_LENGTH
 from automata_svc.spec.wire.jobs import Job, JobList, JobPatch, JobStateName, Plan, TemplateText
 from automata_svc.spec.wire.results import Result
 
@@ -96,9 +97,9 @@ def list_jobs(
         str | None,
         Query(
             alias="label",
-            max_length=2_001,
-            pattern=r"^[^\x00=]+=[^\x00]*$",
-            description="Only jobs with this label: key=value.",
+            max_length=2 * MAX_LENGTH + 1,
+            pattern=rf"^[^\x00=]{{1,{MAX_LENGTH}}}=[^\x00]{{0,{MAX_LENGTH}}}$",
+            description="Only jobs with this label: key=value, each of up to 63 characters.",
             openapi_examples={"team": {"value": "team=lang"}},
         ),
     ] = None,
@@ -231,8 +232,6 @@ def get_result(job: JobRef, caller: Reads, world: World) -> Response:
 def created(world: ServiceWorld, head: Any, replayed: bool, status: int = 201) -> Response:
     """The answer that a job was made; `replayed`: by an earlier request."""
     more = {"idempotency_replayed": "true"} if replayed else {}
-    if not replayed:
-        world.meters.submitted.inc()
     return job_answer(head, status, location=f"/v1/jobs/{head.id}", **more)
 
 

@@ -1,11 +1,12 @@
-"""What /metrics counts while it happens; what stands in the database is read when it is asked."""
+"""What a process counts while it happens; what is counted of jobs stands in the database."""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 # Seconds; the promise is a submission in 0.1 and a page in 0.05.
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 30.0)
+APPENDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
 class Meters:
@@ -20,7 +21,11 @@ class Meters:
             buckets=BUCKETS,
             registry=self.registry,
         )
-        self.submitted = Counter(
-            "automata_jobs_submitted", "Jobs taken by this process.", registry=self.registry
-        )
         self.streams = Gauge("automata_sse_clients", "Open event streams.", registry=self.registry)
+        self.appends = Histogram(
+            "automata_event_log_append_seconds",
+            "Until the database has stored what this process appended to a log; drivers' own are "
+            "not in it.",
+            buckets=APPENDS,
+            registry=self.registry,
+        )

@@ -40,7 +40,8 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$",
         max_length=255,
-        description="Your own word for this very request: sent again, it is done once.",
+        description="Your own word for this very request: sent again within 24 hours, it is done "
+        "once; after that it makes something new. With another body it is refused (422).",
     ),
 ]
 

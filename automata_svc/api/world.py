@@ -17,6 +17,9 @@ from automata_svc.api.shown import frame
 from automata_svc.jobs.feed import Feed
 from automata_svc.jobs.hosted import Hosted
 from automata_svc.jobs.local import LocalService
+from automata_svc.jobs.stored import Stored
+from automata_svc.jobs.totals import Totals
+from automata_svc.selection.artefacts import FOLDER
 from automata_svc.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ class ServiceWorld:
     feed: Feed
     tokens: Tokens
     pages: Pages
+    totals: Totals
+    stored: Stored  # subsets
     limits: Limits = field(default_factory=Limits)
     clock: Callable[[], float] = time.time
     version: str = __version__
@@ -54,13 +59,17 @@ class ServiceWorld:
         """
         from automata_svc.jobs.tokens import Tokens
 
-        service = LocalService(settings, STORE_PATIENCE_S)
+        service, meters = LocalService(settings, STORE_PATIENCE_S), Meters()
+        service.database.on_append = meters.appends.observe
         return cls(
             service=service,
             hosted=Hosted(service, clock),
             feed=Feed(service.database, frame),
             tokens=Tokens(service.database, clock),
             pages=Pages(settings.database_url.encode()),
+            totals=Totals(service.database),
+            stored=Stored(lambda: service.store, FOLDER),
+            meters=meters,
             limits=limits or Limits.from_env(),
             clock=clock,
         )

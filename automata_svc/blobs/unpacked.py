@@ -4,7 +4,8 @@
     <cache>/<sha256>/files/…      read, never written
 
 An entry appears whole, by a rename, and never changes; several processes may make the same one at
-once, and one of them wins. One that was damaged is made anew.
+once, and one of them wins. One that was damaged is made anew; one that is not used goes
+(`evicting`).
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from automata_svc.blobs.evicting import FILES, INDEX, kept, trim
 from automata_svc.errors import Damaged, Unavailable
 from automata_svc.spec.archive import MAX_UNPACKED, Form, unpack
 
-INDEX, FILES = "index.json", "files"
 LEFT_BEHIND_S = 86_400.0  # half-made entries of killed processes go after that
 BYTECODE = "__pycache__"  # what Python writes beside code is no damage
 
@@ -34,14 +35,36 @@ _checked: dict[Path, tuple[Any, ...]] = {}  # entries this process has read thro
 _lock = threading.Lock()
 
 
-def unpacked(cache: Path, sha256: str, form: Form | str, source: Source) -> Path:
-    """The folder with a blob's files, made where it is missing or damaged.
+@contextmanager
+def held(
+    cache: Path, sha256: str, form: Form | str, source: Source, most_bytes: float | None = None
+) -> Iterator[Path]:
+    """As `unpacked`; nobody takes the folder away before the block ends."""
+    entry = cache / sha256
+    while True:
+        with ExitStack() as locks:
+            with _lock:  # threads of one process would all unpack the same
+                is_there = locks.enter_context(kept(entry))
+                if not (is_there and _is_whole(entry)):
+                    is_there = _make_anew(cache, entry, sha256, form, source, most_bytes, locks)
+            if is_there:
+                yield entry / FILES
+                return
+        # Another process had made it first, and a third has taken that away again.
+
+
+def unpacked(
+    cache: Path, sha256: str, form: Form | str, source: Source, most_bytes: float | None = None
+) -> Path:
+    """The folder with a blob's files, made where it is missing or damaged; to be read right away.
 
     Args:
         cache: the folder of entries; made where it is missing.
         sha256: of the blob.
         form: "tar", "tar.gz", or the name that the blob gets as a file.
         source: gives the blob's bytes in pieces; called only where they are needed.
+        most_bytes: of all entries; where another one is made, the longest unused of too many go.
+            None: as many as there are.
 
     Raises:
         Damaged: the bytes have another digest.
@@ -49,21 +72,38 @@ def unpacked(cache: Path, sha256: str, form: Form | str, source: Source) -> Path
         Unavailable: no space left, or the cache cannot be written.
         Whatever `source` raises.
     """
-    entry = cache / sha256
-    with _lock:  # threads of one process would all unpack the same
-        if _is_whole(entry):
-            return entry / FILES
-        try:
-            _make(cache, entry, sha256, form, source)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise Unavailable(f"cannot unpack a bundle into {cache}: {reason}") from error
-        if not _is_whole(entry):
-            raise Damaged(f"{entry} is damaged as soon as it is written; is the disk failing?")
-    return entry / FILES
+    with held(cache, sha256, form, source, most_bytes) as folder:
+        return folder
 
 
-def _make(cache: Path, entry: Path, sha256: str, form: str, source: Source) -> None:
+def _make_anew(
+    cache: Path,
+    entry: Path,
+    sha256: str,
+    form: str,
+    source: Source,
+    most_bytes: float | None,
+    locks: ExitStack,
+) -> bool:
+    """Makes the entry, and locks it; False: it is gone already."""
+    try:
+        _make(cache, entry, sha256, form, source, locks)
+        if most_bytes is not None:
+            trim(cache, most_bytes)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Unavailable(f"cannot unpack a bundle into {cache}: {reason}") from error
+    if not locks.enter_context(kept(entry)):
+        return False
+    if not _is_whole(entry):
+        raise Damaged(f"{entry} is damaged as soon as it is written; is the disk failing?")
+    return True
+
+
+def _make(
+    cache: Path, entry: Path, sha256: str, form: str, source: Source, locks: ExitStack
+) -> None:
+    """Makes the entry, which is locked before anybody can see it."""
     cache.mkdir(parents=True, exist_ok=True)
     _sweep(cache)
     scratch = Path(tempfile.mkdtemp(prefix=f".{sha256[:12]}-", dir=cache))
@@ -90,6 +130,7 @@ def _make(cache: Path, entry: Path, sha256: str, form: str, source: Source) -> N
         index = json.dumps({name: _file(path) for name, path in _files(scratch / FILES)})
         (scratch / INDEX).write_text(index, encoding="utf-8")
         scratch.chmod(0o755)  # others may read what they could have pushed
+        locks.enter_context(kept(scratch))
         _put_in_place(scratch, entry)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from automata_svc.cli.examples import examples
+from automata_svc.cli.group import Group
 from automata_svc.cli.options import output_option, where_options
 from automata_svc.cli.pushing import http_of, listed, project_option, push
 from automata_svc.cli.world import world_of
@@ -15,6 +16,7 @@ from automata_svc.results import figures as fig
 
 
 @click.group(
+    cls=Group,
     name="datasets",
     epilog=examples(
         ("automata datasets ls", "names, and where they were found"),
@@ -72,6 +74,7 @@ def ls(ctx: click.Context, form: str, project: str | None) -> None:
 
 @command.command(
     name="push",
+    short_help="Bring a dataset to a server.",
     epilog=examples(
         ("automata datasets push ./mine.csv --target label", "prints what a job says"),
         ("automata datasets push ./mine.npz --test ./test.npz", "with a test file"),
@@ -104,6 +107,7 @@ def push_command(
 
 @command.command(
     name="show",
+    short_help="Read and check a dataset; say how it would be split.",
     epilog=examples(
         ("automata datasets show letter", "by name"),
         ("automata datasets show ./mine.csv --target label", "by path"),

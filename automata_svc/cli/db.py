@@ -6,6 +6,7 @@ import click
 
 from automata_svc.cli.examples import examples
 from automata_svc.cli.gc import command as gc
+from automata_svc.cli.group import Group
 from automata_svc.cli.options import output_option
 from automata_svc.cli.world import world_of
 from automata_svc.errors import AutomataError, Unavailable
@@ -18,6 +19,7 @@ class Outdated(AutomataError):
 
 
 @click.group(
+    cls=Group,
     name="db",
     epilog=examples(
         (UPGRADE, "before the first start of a service on PostgreSQL, and after updates"),

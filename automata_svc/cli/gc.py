@@ -13,6 +13,7 @@ from automata_svc.cli.world import world_of
 
 @click.command(
     name="gc",
+    short_help="Take away what nobody is to have any more.",
     epilog=examples(
         ("automata db gc --dry-run", "what would go, and why"),
         ("automata db gc", "jobs and checkpoints by their retention, and what belongs to nobody"),
@@ -30,6 +31,14 @@ from automata_svc.cli.world import world_of
     help="How long what belongs to nobody is left alone; no less than a worker may be away.",
 )
 @click.option(
+    "--unused",
+    "unused",
+    metavar="TIME",
+    default="7d",
+    show_default=True,
+    help="How long a pushed template, dataset or code is kept that no job names.",
+)
+@click.option(
     "--unknown",
     is_flag=True,
     help="Also files of jobs that this database does not know: only where no other database uses "
@@ -37,8 +46,14 @@ from automata_svc.cli.world import world_of
 )
 @output_option
 @click.pass_context
-def command(ctx: click.Context, dry_run: bool, grace: str, unknown: bool, form: str) -> None:
-    """Take away what nobody is to have any more: rows, checkpoints, logs, subsets, uploads."""
+def command(
+    ctx: click.Context, dry_run: bool, grace: str, unused: str, unknown: bool, form: str
+) -> None:
+    """Take away what nobody is to have any more: jobs, checkpoints, logs, subsets, bundles, keys.
+
+    Of a bundle that no job names the bytes go too where this database alone uses the store: in a
+    home of its own, or with --unknown.
+    """
     from automata_svc.blobs import open_store
     from automata_svc.cli.token import seconds
     from automata_svc.database import open_database
@@ -52,6 +67,7 @@ def command(ctx: click.Context, dry_run: bool, grace: str, unknown: bool, form: 
             world.settings,
             time.time,
             grace_s=seconds(grace, "--grace"),
+            unused_s=seconds(unused, "--unused"),
             owns_store=True if unknown else None,
         )
         found = []

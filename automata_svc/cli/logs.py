@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 
 import click
@@ -10,9 +9,6 @@ import click
 from automata_svc.cli.examples import examples
 from automata_svc.cli.options import job_argument
 from automata_svc.cli.world import World, world_of
-from automata_svc.tuning.state import JOB_ENDS
-
-LOOK_S = 1.0  # guess: how soon a new line is shown
 
 
 @click.command(
@@ -21,6 +17,7 @@ LOOK_S = 1.0  # guess: how soon a new line is shown
         ("automata logs letter-mlp", "what its drivers said"),
         ("automata logs letter-mlp --trial 7", "what trial 7 printed"),
         ("automata logs letter-mlp --trial 7 -f", "and what it will print"),
+        note="Ctrl-C ends -f, and leaves the job as it is; a server that restarts is waited for.",
     ),
 )
 @job_argument
@@ -34,25 +31,23 @@ def command(
     """Show what JOB's drivers, or one of its trials, printed; some seconds after they did."""
     world = world_of(ctx)
     row = world.service.find(job)
-    after, shown = _show(world, row.id, trial, 0, tail)
-    while follow:
-        over = world.service.find(row.id).state in JOB_ENDS  # looked at first: then the last lines
-        after, more = _show(world, row.id, trial, after, None)
-        shown += more
-        if over:
-            break
-        time.sleep(LOOK_S)
+    after = shown = 0
+    if not follow or tail is not None:
+        after, shown = _show(world, row.id, trial, tail)
+    if follow:
+        for page in world.service.follow_logs(row.id, trial, after):
+            for _, text in page:
+                world.say(text)
+            shown += len(page)
     if not shown:
         who = "its driver" if trial is None else f"trial {trial}"
         world.note(f"{row.id}: {who} has printed nothing that is kept")
 
 
-def _show(
-    world: World, job: str, trial: int | None, after: int, tail: int | None
-) -> tuple[int, int]:
-    """Prints the lines behind `after`; their last number, and how many were printed."""
+def _show(world: World, job: str, trial: int | None, tail: int | None) -> tuple[int, int]:
+    """Prints the lines that there are; the last one's number, and how many were printed."""
     kept: deque[str] = deque(maxlen=tail)
-    shown = 0
+    after = shown = 0
     while page := world.service.logs(job, trial, after):
         after = page[-1][0]
         kept.extend(text for _, text in page)

@@ -16,8 +16,8 @@ import click
 from automata_svc import __version__
 from automata_svc.cli.ending import ends_well
 from automata_svc.cli.examples import examples
+from automata_svc.cli.group import Group
 from automata_svc.cli.world import world_of
-from automata_svc.errors import unknown
 
 # Section → command → (module with `command`, what the overview says of it). Nothing is imported
 # before a command is asked for, so that looking around is quick.
@@ -58,7 +58,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
 _MODULE_OF = {name: row[0] for group in COMMANDS.values() for name, row in group.items()}
 
 
-class Lazy(click.Group):
+class Lazy(Group):
     """A group whose commands are imported one by one, when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -70,13 +70,6 @@ class Lazy(click.Group):
         found = import_module(f"automata_svc.cli.{_MODULE_OF[cmd_name]}").command
         assert isinstance(found, click.Command)
         return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _MODULE_OF and not args[0].startswith("-"):
-            raise click.UsageError(unknown("command", args[0], _MODULE_OF), ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         longest = max(map(len, _MODULE_OF))

@@ -1,4 +1,4 @@
-"""`automata retry JOB`: a failed job again."""
+"""`automata retry JOB`: a failed or cancelled job again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from automata_svc.cli.world import world_of
 @job_argument
 @click.pass_context
 def command(ctx: click.Context, job: str) -> None:
-    """Try a failed JOB again, as a new one; one that waits after a failed driver starts now."""
+    """Try a failed or cancelled JOB again, as a new one: the same, however often it is asked for.
+
+    One that waits after a failed driver starts now.
+    """
     world = world_of(ctx)
     found = world.service.find(job).id
     made = world.service.retry(found)

@@ -22,7 +22,13 @@ from automata_svc.cli.world import world_of
 @click.option(
     "--port", type=click.IntRange(0, 65535), help=f"Default: {PORT}, or a free one. 0: a free one."
 )
-@click.option("--role", type=click.Choice(ROLES), default="all", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(ROLES),
+    default="all",
+    show_default=True,
+    help="What this process does of it: answer requests, look after jobs, or both.",
+)
 @click.option(
     "--cpus", type=click.IntRange(min=1), help="Of its own Ray. Default: all that it may use."
 )
@@ -33,6 +39,12 @@ from automata_svc.cli.world import world_of
     metavar="TRIALS",
     help="That one driver proposes before the next takes over. Default: 2,000.",
 )
+@click.option(
+    "--give-up-after",
+    type=click.IntRange(min=1),
+    metavar="DRIVERS",
+    help="That end one after the other and achieve nothing: then their job has failed. Default: 5.",
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -42,6 +54,7 @@ def command(
     cpus: int | None,
     keep_ray: bool,
     recycle_after: int | None,
+    give_up_after: int | None,
 ) -> None:
     """Serve jobs: `automata tune --server`, `submit`, `watch` and the REST API.
 
@@ -51,5 +64,5 @@ def command(
     """
     world = world_of(ctx)
     log_to_stderr()
-    plan = Plan(host, port, role, cpus, keep_ray, recycle_after)
+    plan = Plan(host, port, role, cpus, keep_ray, recycle_after, give_up_after)
     Serving(world.settings, plan, world.note, world.env).run()

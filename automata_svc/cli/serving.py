@@ -44,6 +44,7 @@ class Plan:
     cpus: int | None = None  # of the service's own Ray; None: this process's share of the machine
     keep_ray: bool = False  # drivers go on while nobody serves
     recycle_after: int | None = None
+    give_up_after: int | None = None
 
 
 class Serving:
@@ -70,19 +71,23 @@ class Serving:
 
         Raises:
             Conflict: another service is at work in this home, or on this port.
-            Unavailable: the database cannot be opened.
+            Unavailable: the home, the database or the store cannot be used.
             SpecError: a setting is wrong.
         """
         from automata_svc.jobs.local import LocalService
         from automata_svc.jobs.placement import Placement
 
         with ExitStack() as stack:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             stack.enter_context(self._signals())
-            if self._plan.role != "controller":
-                stack.enter_context(only_one(self._folder / "lock", self._folder / "url"))
+            listening = None
+            with usable(self._settings.home):
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if self._plan.role != "controller":
+                    stack.enter_context(only_one(self._folder / "lock", self._folder / "url"))
+            if self._plan.role != "controller":  # before a Ray is started in vain
+                listening = stack.enter_context(listen(self._plan.host, self._plan.port))
             service = LocalService(self._settings)
-            service.database  # noqa: B018  # opened now, so that it is said now
+            service.database, service.store  # noqa: B018  # opened now, so that it is said now
             placement = Placement()
             rays = stack.enter_context(self._rays())
             if rays is None:
@@ -92,17 +97,21 @@ class Serving:
             else:
                 stack.enter_context(self._controller(service, rays, placement))
                 stack.enter_context(self._caretakers(service))
-            if self._plan.role == "controller":
+            if listening is None:
                 self._say("the controller of the service runs; Ctrl-C ends it")
                 self._announce_ray(rays)
                 self._stop.wait()
                 return
-            self._serve(service, rays, placement)
+            self._serve(service, rays, placement, listening)
 
     # ---- HTTP -----------------------------------------------------------------------------------
 
     def _serve(
-        self, service: LocalService, rays: ClusterRay | OwnRay | None, placement: Placement
+        self,
+        service: LocalService,
+        rays: ClusterRay | OwnRay | None,
+        placement: Placement,
+        listening: socket.socket,
     ) -> None:
         import uvicorn
 
@@ -111,8 +120,8 @@ class Serving:
 
         world = ServiceWorld.of(self._settings)
         world.hosted.refuses = placement.refuses
+        service.database.on_append = world.meters.appends.observe
         world.hosted.webhooks = self._receivers()
-        listening = listen(self._plan.host, self._plan.port)
         url = url_of(self._plan.host, listening)
         config = uvicorn.Config(
             make_app(world),
@@ -210,10 +219,14 @@ class Serving:
                 controller.wind_down(LEAVE_S)
 
     def _policy(self) -> Policy:
-        from automata_svc.jobs.controller import Policy
+        from automata_svc.jobs.controller import MOST_FAULTS, Policy
         from automata_svc.jobs.quotas import read_quotas
 
-        return Policy(quotas=read_quotas(self._env), recycle_after=self._plan.recycle_after)
+        return Policy(
+            quotas=read_quotas(self._env),
+            recycle_after=self._plan.recycle_after,
+            most_faults=self._plan.give_up_after or MOST_FAULTS,
+        )
 
     @contextmanager
     def _caretakers(self, service: LocalService) -> Iterator[None]:
@@ -265,6 +278,22 @@ def _no_signals() -> Iterator[None]:
 
 
 # ---- where it is ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def usable(home: Path) -> Iterator[None]:
+    """Says what keeps a home from being written to.
+
+    Raises:
+        Unavailable: something does.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(
+            f"the home {home} cannot be used: {error.strerror}; name a folder that you may write "
+            "to in AUTOMATA_HOME"
+        ) from None
 
 
 @contextmanager
@@ -328,7 +357,10 @@ def listen(host: str, port: int | None) -> socket.socket:
                 continue
             if "in use" in str(error):
                 raise Conflict(f"port {wanted} of {host} is taken; name another: --port") from None
-            raise Unavailable(f"cannot serve on {host} port {wanted}: {error.strerror}") from None
+            raise Unavailable(
+                f"cannot serve on {host} port {wanted}: {error.strerror}; name an address of this "
+                "machine (--host) and a port that you may use (--port)"
+            ) from None
     raise Unavailable(f"no port is free on {host}")
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from automata_svc.cli.examples import examples
+from automata_svc.cli.group import Group
 from automata_svc.cli.options import output_option, where_options
 from automata_svc.cli.pushing import http_of, listed, project_option
 from automata_svc.cli.world import world_of
@@ -14,6 +15,7 @@ from automata_svc.results import figures as fig
 
 
 @click.group(
+    cls=Group,
     name="subsets",
     epilog=examples(
         ("automata subsets ls", "what is stored"),

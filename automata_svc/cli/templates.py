@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from automata_svc.cli.examples import examples
+from automata_svc.cli.group import Group
 from automata_svc.cli.options import output_option, where_options
 from automata_svc.cli.pushing import http_of, listed, project_option, push
 from automata_svc.cli.world import World, world_of
@@ -24,6 +25,7 @@ from automata_svc.trials.templates import (
 
 
 @click.group(
+    cls=Group,
     name="templates",
     epilog=examples(
         ("automata templates ls", "what there is"),
@@ -38,6 +40,7 @@ def command() -> None:
 
 @command.command(
     name="ls",
+    short_help="List templates: yours, and those that come along.",
     epilog=examples(
         ("automata templates ls", "names, what they train, their parameters"),
         ("automata templates ls -o json", "with types and defaults"),
@@ -84,6 +87,7 @@ def _say(world: World, rows: Sequence[tuple[str, str, Any]]) -> None:
 
 @command.command(
     name="cp",
+    short_help="Copy a template, to be edited.",
     epilog=examples(
         ("automata templates cp tabular_mlp ./mine.py", "then edit it"),
         ("automata templates cp tabular_mlp ./mine.py --force", "over what is there"),

@@ -9,27 +9,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from automata_svc.cli.examples import examples
-from automata_svc.cli.options import output_option
+from automata_svc.cli.group import Group
+from automata_svc.cli.options import output_option, where_options
+from automata_svc.cli.pushing import http_of
 from automata_svc.cli.world import World, world_of
 from automata_svc.errors import Problem, SpecError
 from automata_svc.results import figures as fig
 from automata_svc.spec.scopes import SCOPES
 
 if TYPE_CHECKING:
-    from automata_svc.database import TokenRow
-    from automata_svc.jobs.tokens import Tokens
+    from automata_svc.client.tokens import RemoteTokens
+    from automata_svc.jobs.token_desk import TokenDesk
+    from automata_svc.spec.wire.tokens import Token
 
 _SCOPES = "\n".join(f"  {name.ljust(12)}  {means}" for name, means in SCOPES.items())
 
 
 @click.group(
+    cls=Group,
     name="token",
     epilog=examples(
         ("automata token create ci --scope jobs:read --scope jobs:write", "for a program"),
         ("automata token create anna --project lang --scope admin", "all, in one project"),
         ("automata token ls", "which there are"),
         ("automata token revoke ci", "from now on it is worth nothing"),
-        note="Works on the database of AUTOMATA_DATABASE_URL, for those who operate the service.",
+        note="At a server, for those whose own token has the scope admin; without one on the "
+        "database of AUTOMATA_DATABASE_URL, for those who operate the service.",
     ),
 )
 def command() -> None:
@@ -41,6 +46,7 @@ def command() -> None:
     epilog=examples(
         ("automata token create ci --scope jobs:read --expires 90d", "printed once"),
         ("automata token create ci --scope admin --file ./token", "into a file of mode 0600"),
+        ("automata token create ci --scope jobs:read --server URL", "of that server"),
     )
     + f"\n\n\b\nScopes:\n{_SCOPES}",
 )
@@ -53,6 +59,7 @@ def command() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to put the secret, instead of printing it.",
 )
+@where_options
 @output_option
 @click.pass_context
 def create(
@@ -69,25 +76,21 @@ def create(
 
     world = world_of(ctx)
     names = [part for scope in scopes for part in scope.split(",")]
-    row, secret = _tokens(world).create(
-        name,
-        names,
-        project=project,
-        expires_in_s=None if expires is None else seconds(expires, "--expires"),
-    )
+    expires_in_s = None if expires is None else seconds(expires, "--expires")
+    row = _desk(world).create(name, names, project, expires_in_s)
     if file is not None:
-        write_secret(file.expanduser(), secret)
+        write_secret(file.expanduser(), row.secret)
     if form != "table":
-        said = {} if file is not None else {"secret": secret}
+        said = {} if file is not None else {"secret": row.secret}
         world.say_data({**_data(row), **said}, form)
         return
     over = "never expires" if row.expires_at is None else f"expires in {expires}"
     where = "every project" if row.project is None else f"project {row.project}"
-    world.note(f"token {row.id} ({row.name}): {row.scopes}; {where}; {over}")
+    world.note(f"token {row.id} ({row.name}): {' '.join(row.scopes)}; {where}; {over}")
     if file is not None:
         world.note(f"its secret is in {file}")
     else:
-        world.say(secret)
+        world.say(row.secret)
         world.note("that is its secret, shown this once: AUTOMATA_TOKEN=… or --token-file")
 
 
@@ -100,13 +103,14 @@ def create(
 )
 @click.option("--project", help="Only this project's.")
 @click.option("--all", "everything", is_flag=True, help="Expired and revoked ones as well.")
+@where_options
 @output_option
 @click.pass_context
 def ls(ctx: click.Context, project: str | None, everything: bool, form: str) -> None:
     """List tokens, the newest first. No secrets: they are not stored."""
     world = world_of(ctx)
     now = time.time()
-    rows = [row for row in _tokens(world).rows(project) if everything or _state(row, now) == "good"]
+    rows = [row for row in _desk(world).ls(project) if everything or _state(row, now) == "good"]
     if form != "table":
         world.say_data([_data(row) for row in rows], form)
         return
@@ -120,7 +124,7 @@ def ls(ctx: click.Context, project: str | None, everything: bool, form: str) -> 
                 row.id,
                 row.name,
                 row.project or "every",
-                row.scopes,
+                " ".join(row.scopes),
                 _state(row, now),
                 f"{fig.seconds(max(0.0, now - row.created_at))} ago",
                 "never"
@@ -140,19 +144,28 @@ def ls(ctx: click.Context, project: str | None, everything: bool, form: str) -> 
     ),
 )
 @click.argument("token")
+@where_options
 @click.pass_context
 def revoke(ctx: click.Context, token: str) -> None:
     """Make a token worth nothing, from the next request on."""
     world = world_of(ctx)
-    row = _tokens(world).revoke(token)
+    row = _desk(world).revoke(token)
     world.say(f"{row.id} ({row.name}) is revoked")
 
 
-def _tokens(world: World) -> Tokens:
+def _desk(world: World) -> TokenDesk | RemoteTokens:
+    """The tokens of the server that jobs are at, else of this machine's database."""
+    http = http_of(world)
+    if http is not None:
+        from automata_svc.client.tokens import RemoteTokens
+
+        return RemoteTokens(http)
     from automata_svc.database import open_database
+    from automata_svc.jobs.tenancy import OPERATOR
+    from automata_svc.jobs.token_desk import TokenDesk
     from automata_svc.jobs.tokens import Tokens
 
-    return Tokens(open_database(world.settings.database_url))
+    return TokenDesk(Tokens(open_database(world.settings.database_url)), OPERATOR)
 
 
 def seconds(text: str, option: str) -> float:
@@ -171,18 +184,18 @@ def seconds(text: str, option: str) -> float:
         raise SpecError(Problem(option, error.message())) from None
 
 
-def _state(row: TokenRow, now: float) -> str:
+def _state(row: Token, now: float) -> str:
     if row.revoked_at is not None:
         return "revoked"
     return "expired" if row.expires_at is not None and now >= row.expires_at else "good"
 
 
-def _data(row: TokenRow) -> dict[str, Any]:
+def _data(row: Token) -> dict[str, Any]:
     return {
         "id": row.id,
         "name": row.name,
         "project": row.project,
-        "scopes": row.scopes.split(),
+        "scopes": list(row.scopes),
         "created_at": row.created_at,
         "expires_at": row.expires_at,
         "revoked_at": row.revoked_at,

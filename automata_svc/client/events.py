@@ -9,13 +9,12 @@ from urllib.parse import quote
 
 from httpx_sse import EventSource
 
+from automata_svc.client.away import PATIENCE_S, Away
 from automata_svc.client.http import Http, read
 from automata_svc.errors import Damaged, Unavailable
 from automata_svc.spec.wire.events import END, HEARTBEAT_S, MAX_EVENTS, Event, EventList
 
 SILENCE_S = 3 * HEARTBEAT_S  # a stream that misses three signs of life is cut
-PATIENCE_S = 600.0  # guess: a server may be away for an upgrade
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 
 
 def path_of(job: str) -> str:
@@ -41,19 +40,11 @@ def follow(
         Unavailable: the server stayed away for longer.
         Damaged: an event is missing in between.
     """
-    pause = FIRST_PAUSE_S
-    cut_at: float | None = None  # None: the server is there
-
-    def connected() -> None:
-        nonlocal cut_at
-        if cut_at is not None:  # said now: it may have nothing new to tell for long
-            say("the server is back")
-        cut_at = None
-
+    away = Away(say, patience_s, sleep)
     while True:
         try:
-            for event in _connected(http, job, after, connected):
-                pause = FIRST_PAUSE_S
+            for event in _connected(http, job, after, away.answered):
+                away.progressed()
                 if event is None:
                     return
                 if event.seq <= after:
@@ -63,14 +54,8 @@ def follow(
                 after = event.seq
                 yield event
         except Unavailable as error:
-            now = time.monotonic()
-            if cut_at is None:
-                cut_at = now
-                say(f"{str(error).partition('. ')[0]}; waiting for it")
-            if now - cut_at > patience_s:
-                raise
-        sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_S)
+            away.failed(error)
+        away.pause()
 
 
 def _connected(

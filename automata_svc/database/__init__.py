@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 from automata_svc.database.ids import new_job_id
 from automata_svc.database.liveness import is_gone, this_process
 from automata_svc.database.rows import (
+    KEY_TTL_S,
     OVER,
     ArtefactUse,
     BundleRow,
     DeliveryRow,
     JobHead,
+    LiveJob,
     StoredCommand,
     StoredEvent,
     StoredJob,
     TokenRow,
+    Total,
     TrialRow,
     UploadRow,
 )
@@ -27,15 +30,18 @@ if TYPE_CHECKING:
     from automata_svc.database.store import Database
 
 __all__ = [
+    "KEY_TTL_S",
     "OVER",
     "ArtefactUse",
     "BundleRow",
     "DeliveryRow",
     "JobHead",
+    "LiveJob",
     "StoredCommand",
     "StoredEvent",
     "StoredJob",
     "TokenRow",
+    "Total",
     "TrialRow",
     "UploadRow",
     "is_gone",

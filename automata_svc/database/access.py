@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, Self
 
@@ -13,11 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.expression import ClauseElement
 
 from automata_svc.database import schema
+from automata_svc.database.backend import PING_AFTER_S
 from automata_svc.database.backends import open_engine
 from automata_svc.database.failures import engine_errors
 from automata_svc.database.upgrade import require_version
-
-PING_AFTER_S = 1.0  # a connection that was not used for so long may have been cut
 
 
 class Access:
@@ -36,6 +35,7 @@ class Access:
         # Kept open: to take one from the pool costs more than the write itself.
         self._append_connection: Connection | None = None
         self._appended_at = 0.0
+        self.on_append: Callable[[float], None] = lambda seconds: None  # told what each has taken
         try:
             with self._engine_errors():
                 require_version(self._engine, self._backend)
@@ -80,8 +80,17 @@ class Access:
             yield connection
 
     @contextmanager
-    def _appending(self) -> Iterator[Connection]:
-        """As `_writing`, on the connection that is kept for it; one thread at a time."""
+    def _appending(self, alone: bool) -> Iterator[Connection]:
+        """As `_writing`, on the connection that is kept for it; one thread at a time.
+
+        Args:
+            alone: nothing but an append is written. Where that is one statement, there is no
+                transaction around it, which would be two more ways to the server and back.
+        """
+        if self._backend.writes_at_once and not alone:
+            with self._writing() as connection:
+                yield connection
+            return
         with self._append_lock, self._engine_errors():
             connection = self._kept()
             try:
@@ -97,7 +106,9 @@ class Access:
             if time.monotonic() - self._appended_at < PING_AFTER_S:
                 return self._append_connection
             self._drop_append_connection()  # back to the pool, which looks whether it is alive
-        self._append_connection = self._engine.connect()
+        # On PostgreSQL what is good enough for reading: each statement is committed by itself.
+        engine = self._reader if self._backend.writes_at_once else self._engine
+        self._append_connection = engine.connect()
         return self._append_connection
 
     def _drop_append_connection(self) -> None:

@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 # value: nothing that a column can hold; mistake: of ours.
 Verdict = Literal["clash", "away", "value", "mistake"]
 
+PING_AFTER_S = 1.0  # guess: a connection that was not used for so long may have been cut
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -29,6 +31,7 @@ class Backend:
     insert: Callable[..., Any]
     judge: Callable[[DBAPIError], Verdict]
     said: Callable[[DBAPIError], str]
+    writes_at_once: bool  # one statement may write several tables: WITH … AS (INSERT …)
     one_writer: bool  # so that threads of one process queue up here already
     makes_itself: bool  # made and brought up to date by whoever opens it
     # nobody else changes tables until the transaction ends

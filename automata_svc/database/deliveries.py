@@ -8,16 +8,16 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from automata_svc.database import schema
-from automata_svc.database.access import Access
 from automata_svc.database.failures import repeated
-from automata_svc.database.rows import DeliveryRow
+from automata_svc.database.rows import DeliveryRow, Total
+from automata_svc.database.totals import Totals
 from automata_svc.database.words import storable
-from automata_svc.errors import NotFound
+from automata_svc.errors import Conflict, NotFound
 
 deliveries = schema.deliveries
 
 
-class Deliveries(Access):
+class Deliveries(Totals):
     """Rows of the table deliveries."""
 
     @repeated
@@ -47,6 +47,32 @@ class Deliveries(Access):
             statement = update(deliveries).where(deliveries.c.id == id).values(**values)
             if connection.execute(statement.returning(deliveries.c.id)).first() is None:
                 raise NotFound(f"no delivery '{id}' is stored here")
+            if values.get("status") in _RESULTS:
+                said = {"result": values["status"]}
+                self._add(connection, [Total("webhook_deliveries", said, 1.0)])
+
+    @repeated
+    def revive_delivery(self, job_id: str, id: str, at: float) -> DeliveryRow:
+        """Has a delivery that was given up tried again from `at` on, as if it were new.
+
+        One that waits already is left alone.
+
+        Raises:
+            NotFound: the job has no such delivery.
+            Conflict: it has arrived.
+        """
+        mine = (deliveries.c.job_id == job_id) & (deliveries.c.id == id)
+        again = update(deliveries).where(mine, deliveries.c.status == "dead")
+        again = again.values(status="waiting", attempts=0, next_at=at)
+        with self._writing() as connection:
+            row = connection.execute(again.returning(*_COLUMNS)).first()
+            if row is None:
+                row = connection.execute(select(*_COLUMNS).where(mine)).first()
+        if row is None:
+            raise NotFound(f"job {job_id} has no delivery '{id}'")
+        if row.status == "delivered":
+            raise Conflict(f"delivery {id} has arrived; only what was given up is sent again")
+        return DeliveryRow(**row._mapping)
 
     def list_deliveries(
         self,
@@ -75,4 +101,5 @@ class Deliveries(Access):
         connection.execute(insert.on_conflict_do_nothing())
 
 
+_RESULTS = frozenset({"delivered", "dead"})  # what a delivery may come to
 _COLUMNS = tuple(deliveries.c[field.name] for field in fields(DeliveryRow))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
@@ -23,10 +23,11 @@ from sqlalchemy import (
 
 from automata_svc.database import schema
 from automata_svc.database.access import Access
+from automata_svc.database.bundles import use_bundles
 from automata_svc.database.failures import repeated
 from automata_svc.database.finding import find_job, no_job
 from automata_svc.database.ids import new_job_id
-from automata_svc.database.rows import OVER, JobHead, StoredJob
+from automata_svc.database.rows import KEY_TTL_S, OVER, JobHead, StoredJob
 from automata_svc.errors import Conflict, KeyReused, Replayed, Stale
 
 IDS_AT_ONCE = 500  # within what one statement may bind
@@ -46,6 +47,7 @@ OF_A_JOB = (
     schema.artefact_uses,
     schema.commands,
     schema.deliveries,
+    schema.bundle_uses,
     labels,
     keys,
     submissions,
@@ -74,6 +76,8 @@ class Jobs(Access):
         labels: str = "{}",
         created_by: str | None = None,
         idempotency: tuple[str, str] | None = None,
+        key_ttl_s: float | None = KEY_TTL_S,
+        bundles: Collection[tuple[str, str, str]] = (),
     ) -> str:
         """Stores a job, so that a power cut does not lose it, and returns its id.
 
@@ -81,11 +85,14 @@ class Jobs(Access):
             labels: JSON text of an object of texts.
             idempotency: (key, fingerprint of what is submitted); makes one job of the project,
                 however often and from wherever it is called with the same.
+            key_ttl_s: for how long, on the database's clock; None: as long as the job is stored.
+            bundles: (kind, name, sha256) that it names; they stay as long as it is stored.
 
         Raises:
             Conflict: a job of that id exists.
             Replayed: the same was submitted with this key before; carries that job's id.
             KeyReused: something else was.
+            SpecError: a bundle was taken away since it was looked at.
         """
         job_id = job_id or new_job_id(created_at)
         row = {
@@ -113,22 +120,23 @@ class Jobs(Access):
             self._write(connection),
         ):
             if idempotency is not None:
-                self._claim_key(connection, project, idempotency, job_id)
+                self._claim_key(connection, project, idempotency, job_id, key_ttl_s)
             statement = self._backend.insert(jobs).values(row).on_conflict_do_nothing()
             if connection.execute(statement.returning(jobs.c.id)).first() is None:
                 raise Conflict(f"job {job_id} exists already")
             connection.execute(insert(submissions).values(texts))
             _write_labels(connection, job_id, labels)
+            use_bundles(connection, self._now, job_id, project, bundles)
         return job_id
 
     def find_submission(self, project: str, key: str, fingerprint: str) -> str | None:
-        """The job that a key stands for in a project; None: the key is new.
+        """The job that a key stands for in a project; None: the key is new, or its time is over.
 
         Raises:
             KeyReused: something else was submitted with it.
         """
         with self._read() as connection:
-            return _job_of_key(connection, project, (key, fingerprint))
+            return self._job_of_key(connection, project, (key, fingerprint))
 
     def get_job(self, job: str, project: str | None = None) -> StoredJob:
         """A job by its id, a prefix of it that fits one job only, or its name (the newest of them).
@@ -205,14 +213,6 @@ class Jobs(Access):
                 found.update((row.id, row.seq) for row in connection.execute(query))
         return found
 
-    def count_jobs(self) -> list[tuple[str, str, int]]:
-        """(state, queue, how many jobs) of all there are."""
-        query = select(jobs.c.state, jobs.c.queue, func.count()).group_by(
-            jobs.c.state, jobs.c.queue
-        )
-        with self._read() as connection:
-            return [(row[0], row[1], int(row[2])) for row in connection.execute(query)]
-
     @repeated
     def update_job(
         self, job_id: str, values: Mapping[str, Any], expect_revision: int | None = None
@@ -288,6 +288,17 @@ class Jobs(Access):
                 connection.execute(delete(table).where(table.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
+    @repeated
+    def drop_expired_keys(self, dry_run: bool = False) -> int:
+        """Forgets the idempotency keys whose time is over; returns how many there were."""
+        is_over = keys.c.expires_at <= self._now
+        if dry_run:
+            with self._read() as connection:
+                count = select(func.count()).select_from(keys).where(is_over)
+                return int(connection.execute(count).scalar_one())
+        with self._writing() as connection:
+            return int(connection.execute(delete(keys).where(is_over)).rowcount)
+
     # ---- below ----------------------------------------------------------------------------------
 
     def _claim_key(
@@ -296,37 +307,52 @@ class Jobs(Access):
         project: str,
         idempotency: tuple[str, str],
         job_id: str,
+        ttl_s: float | None,
     ) -> None:
-        """The first to write the key has it; those at the same moment wait here for its commit."""
+        """The first to write the key has it; those at the same moment wait here for its commit.
+
+        One that has expired is taken over in the same statement, so by one of them only.
+        """
         key, fingerprint = idempotency
-        row = {
-            "project": project,
-            "key": key,
+        new = {
             "fingerprint": fingerprint,
             "job_id": job_id,
+            "expires_at": None if ttl_s is None else self._now + ttl_s,
         }
-        claim = self._backend.insert(keys).values(row).on_conflict_do_nothing()
-        if connection.execute(claim.returning(keys.c.job_id)).first() is None:
-            found = _job_of_key(connection, project, idempotency)
-            raise Replayed(str(found))
+        claim = (
+            self._backend.insert(keys)
+            .values(project=project, key=key, **new)
+            .on_conflict_do_update(
+                index_elements=[keys.c.project, keys.c.key],
+                set_=new,
+                where=keys.c.expires_at <= self._now,
+            )
+            .returning(keys.c.job_id)
+        )
+        while connection.execute(claim).first() is None:
+            found = self._job_of_key(connection, project, idempotency)
+            if found is not None:  # else it has gone or expired since the claim: claim it again
+                raise Replayed(found)
+
+    def _job_of_key(
+        self, connection: Connection, project: str, idempotency: tuple[str, str]
+    ) -> str | None:
+        key, fingerprint = idempotency
+        is_good = or_(keys.c.expires_at.is_(None), keys.c.expires_at > self._now)
+        query = select(keys.c.job_id, keys.c.fingerprint).where(is_good)
+        row = connection.execute(query.where(keys.c.project == project, keys.c.key == key)).first()
+        if row is None:
+            return None
+        if row.fingerprint != fingerprint:
+            raise KeyReused(
+                f"the idempotency key '{key}' stands for another submission ({row.job_id}); "
+                "use a new key for a new job"
+            )
+        return str(row.job_id)
 
     def _is_leased(self) -> ColumnElement[bool]:
         live = (jobs.c.lease_owner.is_not(None)) & (jobs.c.lease_expires_at > self._now)
         return func.coalesce(live, False).label("is_leased")
-
-
-def _job_of_key(connection: Connection, project: str, idempotency: tuple[str, str]) -> str | None:
-    key, fingerprint = idempotency
-    query = select(keys.c.job_id, keys.c.fingerprint)
-    row = connection.execute(query.where(keys.c.project == project, keys.c.key == key)).first()
-    if row is None:
-        return None
-    if row.fingerprint != fingerprint:
-        raise KeyReused(
-            f"the idempotency key '{key}' stands for another submission ({row.job_id}); "
-            "use a new key for a new job"
-        )
-    return str(row.job_id)
 
 
 def _write_labels(connection: Connection, job_id: str, text: str) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import select
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    InvalidatePoolError,
+    ProgrammingError,
+)
 
-from automata_svc.database.backend import Backend, Verdict
+from automata_svc.database.backend import PING_AFTER_S, Backend, Verdict
 from automata_svc.errors import Problem, SpecError
 
 DRIVER = "postgresql+psycopg"
@@ -25,7 +34,7 @@ def _open(url: URL, busy_timeout_s: float) -> Engine:
         said = f"'{url.drivername}' is not supported; write {DRIVER}://"
         raise SpecError(Problem("AUTOMATA_DATABASE_URL", said))
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername=DRIVER),
             connect_args={
                 "connect_timeout": CONNECT_S,
@@ -38,15 +47,49 @@ def _open(url: URL, busy_timeout_s: float) -> Engine:
                 " -c idle_in_transaction_session_timeout=60000",
                 **url.query,
             },
-            pool_size=5,
-            max_overflow=CONNECTIONS - 5,
+            # Made when first needed, and kept: to make one takes ten times as long as to use it.
+            pool_size=CONNECTIONS,
+            max_overflow=0,
             pool_timeout=busy_timeout_s,
-            pool_pre_ping=True,  # so that a restart of the server is noticed before it matters
             hide_parameters=True,
         )
     except ImportError:
         said = "PostgreSQL needs psycopg: pip install 'automata_svc[postgres]'"
         raise SpecError(Problem("AUTOMATA_DATABASE_URL", said)) from None
+    _look_before_use(engine)
+    return engine
+
+
+def _look_before_use(engine: Engine) -> None:
+    """A restart of the server is noticed before it matters, and costs no way to it and back.
+
+    SQLAlchemy's own pre-ping asks the server each time, as long as most of our statements take.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def left(connection: Any, record: Any) -> None:
+        record.info["left_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def look(connection: Any, record: Any, proxy: Any) -> None:
+        left_at = record.info.get("left_at")
+        if left_at is None:  # a new one
+            return
+        if time.monotonic() - left_at < PING_AFTER_S and not _has_news(connection):
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError() from error  # the others are no better; a new one is made
+
+
+def _has_news(connection: Any) -> bool:
+    """Whether a server that was asked nothing has sent something: mostly, that it hangs up."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _named(url: URL) -> str:
@@ -108,6 +151,7 @@ POSTGRESQL = Backend(
     insert=insert,
     judge=_judge,
     said=_said,
+    writes_at_once=True,
     one_writer=False,
     makes_itself=False,
     lock_schema=_lock_schema,

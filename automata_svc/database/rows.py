@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 # States that a job does not leave; `ended_at` is set with them.
 OVER = frozenset({"SUCCEEDED", "FAILED", "CANCELLED"})
+# How long an idempotency key stands for what was submitted with it.
+KEY_TTL_S = 86_400.0  # guess: whoever sends the same again after a day means a new job
 
 
 @dataclass(frozen=True)
@@ -148,3 +151,23 @@ class DeliveryRow:
     error: str | None  # how the last attempt failed
     created_at: float
     delivered_at: float | None
+
+
+class Total(NamedTuple):
+    """A number that only grows; the same labels, whatever their order, are the same one."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+class LiveJob(NamedTuple):
+    """What is counted of a job that is not over."""
+
+    id: str
+    project: str
+    queue: str
+    state: str
+    created_at: float
+    summary: str
+    is_leased: bool  # somebody is at work on it

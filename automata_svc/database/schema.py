@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from automata_svc.database.words import Word, Words
 
-VERSION = 2  # of the tables below; a database of a newer version is not touched
+VERSION = 4  # of the tables below; a database of a newer version is not touched
 
 metadata = MetaData()
 
@@ -91,8 +91,10 @@ submission_keys = Table(
     Column("key", Word(255), nullable=False),
     Column("fingerprint", Word(64), nullable=False),  # of what was submitted with it
     Column("job_id", Word(64), nullable=False),
+    _seconds("expires_at", nullable=True),  # on the database's clock; None: goes with its job
     PrimaryKeyConstraint("project", "key"),
     Index("submission_keys_by_job", "job_id"),
+    Index("submission_keys_by_end", "expires_at"),
 )
 
 labels = Table(
@@ -191,9 +193,25 @@ bundles = Table(
     Column("manifest", Words, nullable=False),
     _seconds("created_at"),
     Column("created_by", Word(64)),
+    # Last pushed or named by a new job, on the database's clock. Apart from `bundle_uses`: who
+    # takes bundles away sees by it that one was asked for at this very moment.
+    _seconds("used_at"),
     PrimaryKeyConstraint("project", "kind", "name", "sha256"),
     Index("bundles_by_time", "project", "kind", "created_at"),
     Index("bundles_by_digest", "sha256"),
+)
+
+# Which stored jobs name which bundles: theirs stay.
+bundle_uses = Table(
+    "bundle_uses",
+    metadata,
+    Column("job_id", Word(64), nullable=False),
+    Column("project", Word(63), nullable=False),
+    Column("kind", Word(16), nullable=False),
+    Column("name", Word(255), nullable=False),
+    Column("sha256", Word(64), nullable=False),
+    PrimaryKeyConstraint("job_id", "kind", "name", "sha256"),
+    Index("bundle_uses_by_bundle", "project", "kind", "name", "sha256"),
 )
 
 uploads = Table(
@@ -220,6 +238,16 @@ named_leases = Table(
     Column("token", BigInteger, nullable=False),
     Column("owner", Words),
     _seconds("expires_at", nullable=True),  # on the database's clock
+)
+
+# What was counted of jobs that are over, and is kept when they are deleted; see `jobs.totals`.
+totals = Table(
+    "totals",
+    metadata,
+    Column("name", Word(63), nullable=False),
+    Column("labels", Word(255), nullable=False),  # JSON text of an object, its keys in order
+    Column("value", Float(53), nullable=False),
+    PrimaryKeyConstraint("name", "labels"),
 )
 
 deliveries = Table(

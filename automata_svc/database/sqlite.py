@@ -144,6 +144,7 @@ SQLITE = Backend(
     insert=insert,
     judge=_judge,
     said=_said,
+    writes_at_once=False,
     one_writer=True,
     makes_itself=True,
     lock_schema=lambda connection: None,  # BEGIN IMMEDIATE has locked the whole file

@@ -37,6 +37,18 @@ class Tokens(Access):
             row = connection.execute(select(*_COLUMNS).where(tokens.c.hash == hash)).first()
             return None if row is None else TokenRow(**row._mapping)
 
+    def get_token(self, id: str) -> TokenRow:
+        """The token with this id, an expired or revoked one as well.
+
+        Raises:
+            NotFound: no such token.
+        """
+        with self._read() as connection:
+            row = connection.execute(select(*_COLUMNS).where(tokens.c.id == id)).first()
+        if row is None:
+            raise _no_token(id)
+        return TokenRow(**row._mapping)
+
     def list_tokens(self, project: str | None = None) -> list[TokenRow]:
         """Tokens, the newest first; with a project, those bound to it."""
         query = select(*_COLUMNS).order_by(tokens.c.created_at.desc(), tokens.c.id.desc())
@@ -66,7 +78,11 @@ class Tokens(Access):
         with self._writing() as connection:
             statement = update(tokens).where(tokens.c.id == id).values(**values)
             if connection.execute(statement.returning(tokens.c.id)).first() is None:
-                raise NotFound(f"no token '{id}' is stored here")
+                raise _no_token(id)
+
+
+def _no_token(id: str) -> NotFound:
+    return NotFound(f"no token '{id}' is stored here")
 
 
 _COLUMNS = tuple(tokens.c[field.name] for field in fields(TokenRow))

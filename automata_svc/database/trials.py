@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, false, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    and_,
+    bindparam,
+    false,
+    or_,
+    select,
+    update,
+)
 
 from automata_svc.database import schema
 from automata_svc.database.access import Access, Prepared
@@ -17,6 +28,9 @@ from automata_svc.database.words import storable
 from automata_svc.errors import NotFound
 
 jobs, trials, uses = schema.jobs, schema.trials, schema.artefact_uses
+
+# From columns and a query of them, the statement that writes those trials.
+Upsert = Callable[[Sequence[str], Select[Any]], Insert]
 
 
 class Trials(Access):
@@ -48,17 +62,15 @@ class Trials(Access):
         if after is not None:
             conditions.append(_behind(keys, after))
         by = [one for key in keys for one in key.order]
-        whole = select(*_COLUMNS)
-        with self._read() as connection:
-            if order == "number" or limit is None:
-                query = whole.where(*conditions).order_by(*by).limit(limit)
-                return [TrialRow._make(row) for row in connection.execute(query)]
+        query = select(*_COLUMNS).where(*conditions).order_by(*by).limit(limit)
+        if order != "number" and limit is not None:
             # Numbers first, from an index alone; then the bodies, of this page only.
-            query = select(trials.c.number).where(*conditions).order_by(*by).limit(limit)
-            numbers = connection.execute(query).scalars().all()
-            found = connection.execute(whole.where(mine, trials.c.number.in_(numbers)))
-            rows = {row.number: TrialRow._make(row) for row in found}
-            return [rows[number] for number in numbers if number in rows]
+            numbers = select(trials.c.number).where(*conditions).order_by(*by).limit(limit)
+            page = numbers.subquery("page")
+            query = select(*_COLUMNS).join(page, page.c.number == trials.c.number).where(mine)
+            query = query.order_by(*by)
+        with self._read() as connection:
+            return [TrialRow._make(row) for row in connection.execute(query)]
 
     def trial(self, job_id: str, number: int) -> TrialRow:
         """One trial.
@@ -106,19 +118,7 @@ class Trials(Access):
     # ---- below ----------------------------------------------------------------------------------
 
     def _project(self, connection: Connection, job_id: str, rows: Sequence[TrialRow]) -> None:
-        self._upsert_trial.run_many(
-            connection,
-            [
-                {
-                    **row._asdict(),
-                    "job_id": job_id,
-                    "reason": storable(row.reason),
-                    "metric": _finite(row.metric),
-                    "loss": _finite(row.loss),
-                }
-                for row in rows
-            ],
-        )
+        self._upsert_trial.run_many(connection, [shown(job_id, row) for row in rows])
 
     def _use(self, connection: Connection, job_id: str, artefacts: Sequence[str]) -> None:
         rows = [{"job_id": job_id, "key": key} for key in artefacts]
@@ -126,21 +126,36 @@ class Trials(Access):
 
     @cached_property
     def _upsert_trial(self) -> Prepared:
-        made = self._backend.insert(trials).values(
-            {column.name: bindparam(column.name, type_=column.type) for column in trials.c}
-        )
-        names = [column.name for column in trials.c if not column.primary_key]
-        return self._prepared(
-            made.on_conflict_do_update(
-                index_elements=["job_id", "number"],
-                set_={name: made.excluded[name] for name in names},
-            )
-        )
+        values = {column.name: bindparam(column.name, type_=column.type) for column in trials.c}
+        return self._prepared(_replacing(self._backend.insert(trials).values(values)))
+
+    def _upsert_from(self, names: Sequence[str], query: Select[Any]) -> Insert:
+        return _replacing(self._backend.insert(trials).from_select(names, query))
+
+
+def _replacing(made: Any) -> Insert:
+    names = [column.name for column in trials.c if not column.primary_key]
+    statement: Insert = made.on_conflict_do_update(
+        index_elements=["job_id", "number"], set_={name: made.excluded[name] for name in names}
+    )
+    return statement
+
+
+def shown(job_id: str, row: TrialRow) -> dict[str, Any]:
+    """A trial as its row is stored."""
+    return {
+        **row._asdict(),
+        "job_id": job_id,
+        "reason": storable(row.reason),
+        "metric": _finite(row.metric),
+        "loss": _finite(row.loss),
+        "share": float(row.share),
+    }
 
 
 def _finite(value: float | None) -> float | None:
     # SQLite would store a NaN as nothing, PostgreSQL would call it the largest number.
-    return value if value is not None and math.isfinite(value) else None
+    return float(value) if value is not None and math.isfinite(value) else None
 
 
 _COLUMNS = tuple(trials.c[name] for name in TrialRow._fields)

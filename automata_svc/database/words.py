@@ -12,7 +12,13 @@ from automata_svc.errors import SpecError
 
 def is_storable(text: str) -> bool:
     """Whether every database holds it: neither NUL nor half a surrogate pair is in it."""
-    return "\0" not in text and (text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text))
+    if "\0" in text:
+        return False
+    try:
+        text.encode()  # letter by letter in Python it would take as long as storing it
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def storable(text: str) -> str:

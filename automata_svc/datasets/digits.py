@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from automata_svc.datasets.named import Form, NamedSet
 from automata_svc.datasets.raw import Raw
 
 
+@cache  # to look takes the lock of all imports, for which threads that plan jobs would queue up
 def _shipped() -> Path | None:
     """scikit-learn's folder of data files, without importing it (that takes most of a second)."""
     spec = importlib.util.find_spec("sklearn")

@@ -29,6 +29,7 @@ def surroundings_of(
     return Surroundings(
         code=None if code is None else code.sha256,
         cache=str(cache_of(settings)),
+        cache_bytes=settings.cache_bytes,
         env_vars=tuple(sorted((asked.get("env_vars") or {}).items())),
         secrets=tuple(asked.get("secrets") or ()),
         secrets_dir=None if folder is None else str(folder),

@@ -24,6 +24,7 @@ from automata_svc.spec.archive import Packed
 from automata_svc.spec.bundle import (
     BundleRef,
     Kind,
+    as_ref,
     bundle_key,
     check_ref,
     looks_like_ref,
@@ -213,7 +214,8 @@ class ProjectBundles:
         form = "tar" if row.kind == "dataset" else "tar.gz"
         source = partial(self._all.stream, row.sha256)
         try:
-            return unpacked(cache_of(self._all.settings), row.sha256, form, source)
+            settings = self._all.settings
+            return unpacked(cache_of(settings), row.sha256, form, source, settings.cache_bytes)
         except NotFound as error:
             ref = BundleRef(row.name, row.sha256)
             raise Damaged(f"{row.kind} {ref.short} is gone from the store; push it again") from (
@@ -252,6 +254,20 @@ def keep_code(bundles: Bundles, planned: Planned) -> Planned:
     folder = Path(planned.job.spec.trial.code or "").expanduser()
     code = bundles.keep_code(planned.job.metadata.project, folder, planned.code)
     return replace(planned, code=code)
+
+
+def named_by(planned: Planned) -> tuple[tuple[Kind, str, str], ...]:
+    """(kind, name, sha256) of each bundle that a checked job names."""
+    trial = planned.job.spec.trial
+    texts: list[tuple[Kind, str | None]] = [
+        ("template", trial.template),
+        ("dataset", None if trial.dataset is None else trial.dataset.name),
+    ]
+    refs = [(kind, as_ref(text)) for kind, text in texts if text is not None]
+    found = [(kind, ref.name, ref.sha256) for kind, ref in refs if ref is not None]
+    if isinstance(planned.code, Code):
+        found.append(("code", planned.code.name, planned.code.sha256))
+    return tuple(found)
 
 
 def code_of(planned: Planned) -> dict[str, Any]:

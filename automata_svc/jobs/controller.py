@@ -22,7 +22,7 @@ from automata_svc.jobs.admission import Allotment, Cluster, Job, Ledger, Quota, 
 from automata_svc.jobs.launch import Launcher, Order, Word, driver_id, job_of
 from automata_svc.jobs.moves import Faults, faults_in_a_row, move
 from automata_svc.jobs.placement import Placement, cluster_of
-from automata_svc.jobs.reconcile import Seen, Step, next_step
+from automata_svc.jobs.reconcile import NOT_INSTALLED, Seen, Step, next_step
 from automata_svc.jobs.runtime_env import packages_of
 
 if TYPE_CHECKING:
@@ -273,8 +273,9 @@ class Controller:
         database = self._service.database
         not_before: float | None = None
         if head.state == "QUEUED":
-            faults = faults_in_a_row((e.kind, e.body) for e in database.events(head.id))
-            if faults.number >= self._policy.most_faults:
+            events = [(e.kind, e.body) for e in database.events(head.id)]
+            faults = faults_in_a_row(events)
+            if faults.number >= self._policy.most_faults or _is_hopeless(faults, events):
                 self._give_up(head, faults)
             elif faults.number:
                 pauses = self._policy.pauses_s
@@ -289,7 +290,9 @@ class Controller:
     def _give_up(self, head: JobHead, faults: Faults) -> None:
         from automata_svc.jobs.drive import command_without_driver
 
-        said = f"{faults.number} drivers in a row got no further; the last: {faults.reason}"
+        said = faults.reason
+        if faults.number > 1:
+            said = f"{faults.number} drivers in a row got no further; the last: {said}"
         verb = "pause" if faults.halted else "fail"
         _log.warning("%s: %s", head.id, said)
         if not command_without_driver(self._service, head.id, verb, said):
@@ -491,6 +494,15 @@ class Controller:
     def _forget(self, live: set[str]) -> None:
         for job in self._known.keys() - live - self._closing:
             del self._known[job]
+
+
+def _is_hopeless(faults: Faults, events: Sequence[tuple[str, str]]) -> bool:
+    """Whether its packages could never be installed: each try takes minutes, and ends alike.
+
+    A job that has run with them is tried again: what it needs may be away for a while.
+    """
+    has_run = any(kind == "driver_started" for kind, _ in events)
+    return NOT_INSTALLED in faults.reason and not has_run
 
 
 def _is_gone(head: JobHead) -> bool:

@@ -15,10 +15,11 @@ from automata_svc.errors import AutomataError, Conflict, LeaseLost, Unavailable,
 from automata_svc.jobs.joblog import DatabaseLog, patiently
 from automata_svc.jobs.lease import Lease, held
 from automata_svc.jobs.protocol import Watcher
+from automata_svc.jobs.verbs import is_done
 from automata_svc.tuning.engine import Engine
 from automata_svc.tuning.inputs import Asked, DriverStart, SlotsSet, SubsetBuilt, Ticked
 from automata_svc.tuning.plan import SearchPlan
-from automata_svc.tuning.state import JOB_ENDS, JobState
+from automata_svc.tuning.state import JobState
 
 if TYPE_CHECKING:
     from automata_svc.database import StoredJob
@@ -129,8 +130,7 @@ def drive(
         raise UnknownName("runner", runner, WORKPLACES)
     database = service.database
     record = database.get_job(job)
-    if record.state in JOB_ENDS:
-        raise Conflict(f"{job} is already finished: {record.state}")
+    is_done("resume", record.id, record.state)
     try:
         with held(database, job) as lease:
             _forget_old_pauses(database, job, lease.token)

@@ -1,12 +1,13 @@
-"""Looking on while somebody else drives a job: its state, event by event."""
+"""Looking on while somebody else drives a job: its state event by event, its log line by line."""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from automata_svc.jobs.logs import FLUSH_S
 from automata_svc.jobs.protocol import Watcher
 from automata_svc.tuning.events import Event
 from automata_svc.tuning.events import JobState as Moved
@@ -16,8 +17,11 @@ from automata_svc.tuning.state import JobState, evolve
 SETTLE_S = 0.05  # guess: what was sent together arrives within this
 MOST = 1_000  # events in one batch, where they never end
 LOOK_S = 0.5  # guess: how soon what happened is seen, where nobody tells
+LINES_LOOK_S = 1.0  # guess: how soon a new line is shown
+LAST_LINES_S = FLUSH_S + 1.0  # after a job's end its driver still writes what it has left
 
 Decoded = tuple[int, float, Event]  # seq, at, event
+Lines = Sequence[tuple[int, str]]  # number, text
 
 
 class Follower:
@@ -128,3 +132,26 @@ def follow(
         if follower.is_done:
             return follower.state
         time.sleep(LOOK_S)
+
+
+def follow_lines(
+    read: Callable[[int], Lines],
+    is_over: Callable[[], bool],
+    after: int = 0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Lines]:
+    """Lines as they are printed, page by page, until the job is over and its last ones are there.
+
+    Args:
+        read: the lines behind a number, as far as they are kept; none of them: [].
+        after: the number of the last line that is not wanted.
+    """
+    was_over = over = is_over()
+    while True:
+        while page := read(after):
+            after = page[-1][0]
+            yield page
+        if over:
+            return
+        over = is_over()  # looked at first: then what came meanwhile
+        sleep(LAST_LINES_S if over and not was_over else LINES_LOOK_S)

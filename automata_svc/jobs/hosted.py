@@ -6,7 +6,6 @@ be called from any thread.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from automata_svc.database import KEY_TTL_S
 from automata_svc.errors import Conflict, NotFound, Problem, Replayed, SpecError
 from automata_svc.jobs.logs import LogPage, Logs
 from automata_svc.jobs.projection import trial_rows
@@ -22,18 +22,21 @@ from automata_svc.jobs.protocol import PlanView
 from automata_svc.jobs.retention import delete_job
 from automata_svc.jobs.states import States
 from automata_svc.jobs.tenancy import Caller
+from automata_svc.jobs.verbs import Verb, is_done
 from automata_svc.jobs.webhooks import check_notify, check_receivers, policy_for
 from automata_svc.results.curves import Curve, curves
 from automata_svc.results.result import plain, result
 from automata_svc.results.why import Why, why
 from automata_svc.spec.job import NotifySpec, TuneJob
+from automata_svc.spec.labels import label_problems
 from automata_svc.spec.load import parse_job
+from automata_svc.spec.words import pointer_of
 from automata_svc.tuning.events import decode
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.state import JOB_ENDS
 
 if TYPE_CHECKING:
-    from automata_svc.database import JobHead, StoredEvent, StoredJob, TrialRow
+    from automata_svc.database import DeliveryRow, JobHead, StoredEvent, StoredJob, TrialRow
     from automata_svc.database.store import Database
     from automata_svc.jobs.local import LocalService
     from automata_svc.jobs.planner import Planned
@@ -101,12 +104,14 @@ class Hosted:
         project: str | None = None,
         key: str | None = None,
         form: Form = "yaml",
+        key_ttl_s: float | None = KEY_TTL_S,
     ) -> Submitted:
         """Stores a checked job, QUEUED; once, however often the same is asked with one key.
 
         Args:
             project: where the file names none and the caller has none of its own.
             key: the caller's own word for this very submission.
+            key_ttl_s: how long the key stands for it; None: as long as the job is stored.
 
         Raises:
             SpecError: with every mistake; nothing is stored then.
@@ -114,13 +119,13 @@ class Hosted:
             KeyReused: the key stands for another submission.
         """
         from automata_svc.database import new_job_id
-        from automata_svc.jobs.submitting import row_of
+        from automata_svc.jobs.submitting import fingerprint, row_of
 
         job = self._read(caller, text, overrides, project, form)
         home = job.metadata.project
         idempotency = None
         if key is not None:
-            idempotency = (key, _fingerprint(text, overrides, home))
+            idempotency = (key, fingerprint(text, overrides, home))
             found = self._replayed(home, idempotency)
             if found is not None:
                 return found
@@ -136,6 +141,7 @@ class Hosted:
                 # The file's name alone: not where it lies here.
                 **row_of(job, planned, Path(planned.template.path).name),
                 idempotency=idempotency,
+                key_ttl_s=key_ttl_s,
             )
         except Replayed as again:
             return Submitted(self.database.get_head(again.job_id), replayed=True)
@@ -148,6 +154,7 @@ class Hosted:
         overrides: Sequence[str] = (),
         name: str | None = None,
         key: str | None = None,
+        key_ttl_s: float | None = KEY_TTL_S,
     ) -> Submitted:
         """The same job file again, with changes, in the same project.
 
@@ -157,7 +164,8 @@ class Hosted:
         record = self.record(caller, job)
         text = json.loads(record.template).get("job") or record.spec
         named = (f"metadata.name={json.dumps(name)}",) if name is not None else ()
-        return self.submit(caller, text, (*overrides, *named), record.project, key)
+        again = (*overrides, *named)
+        return self.submit(caller, text, again, record.project, key, key_ttl_s=key_ttl_s)
 
     def _read(
         self,
@@ -339,7 +347,8 @@ class Hosted:
     ) -> tuple[StoredJob, LogPage]:
         """Lines of a job's drivers, or of a trial, with the job as it was before they were read."""
         record = self.record(caller, job)
-        return record, self._logs.read(record.id, trial, after, limit)
+        is_over = record.state in JOB_ENDS
+        return record, self._logs.read(record.id, trial, after, limit, is_over)
 
     # ---- changing -------------------------------------------------------------------------------
 
@@ -354,7 +363,7 @@ class Hosted:
             revision: the one that the change is based on; None: any.
 
         Raises:
-            SpecError: a receiver cannot be told.
+            SpecError: a receiver cannot be told; too many labels, or too long ones.
             Stale: it was changed since.
             Conflict: it is over, and more than labels and retention is to change.
         """
@@ -367,6 +376,9 @@ class Hosted:
         if "labels" in given:
             labels = {**json.loads(record.labels), **given["labels"]}
             labels = {key: value for key, value in labels.items() if value is not None}
+            problems = [Problem(pointer_of(("labels", *at)), m) for at, m in label_problems(labels)]
+            if problems:
+                raise SpecError(problems)
             new["labels"] = json.dumps(labels, ensure_ascii=False)
         if given.keys() & {"notify", "retention"}:
             new["spec"] = json.dumps(self._changed(json.loads(record.spec), given))
@@ -403,7 +415,17 @@ class Hosted:
         Raises:
             Conflict: it ended otherwise.
         """
-        return self._command(caller, job, "stop", reason, done=("CANCELLED", "STOPPING"))
+        return self._command(caller, job, "stop", reason)
+
+    def redeliver(self, caller: Caller, job: str, delivery: str) -> DeliveryRow:
+        """Has a webhook that was given up sent again; one that waits is left alone.
+
+        Raises:
+            NotFound: the job has no such delivery.
+            Conflict: it has arrived.
+        """
+        record = self.record(caller, job)
+        return self.database.revive_delivery(record.id, delivery, self._clock())
 
     def pause(self, caller: Caller, job: str, reason: str = "") -> JobHead:
         """Lets go of a job's slots until it is resumed.
@@ -411,7 +433,7 @@ class Hosted:
         Raises:
             Conflict: it is over, or ending.
         """
-        return self._command(caller, job, "pause", reason, done=("PAUSED",))
+        return self._command(caller, job, "pause", reason)
 
     def resume(self, caller: Caller, job: str, reason: str = "") -> JobHead:
         """Puts a paused job back into its queue; one that was not paused is left alone.
@@ -419,7 +441,7 @@ class Hosted:
         Raises:
             Conflict: it is over, or ending; or somebody's command line drives it.
         """
-        return self._command(caller, job, "resume", reason, done=("QUEUED", "STARTING", "RUNNING"))
+        return self._command(caller, job, "resume", reason)
 
     def retry(self, caller: Caller, job: str) -> Submitted:
         """Tries again: at once what waits after a failed driver, as a new job what has ended badly.
@@ -429,35 +451,22 @@ class Hosted:
         Raises:
             Conflict: it runs, is paused, or has succeeded.
         """
+        from automata_svc.jobs.submitting import retry_key
+
         record = self.record(caller, job)
-        if record.state in ("FAILED", "CANCELLED"):
-            return self.clone(caller, record.id, key=f"retry {record.id}")
+        is_done("retry", record.id, record.state)
         if record.state == "QUEUED":
             self.database.set_controller_fields(record.id, not_before=None)
             return Submitted(self.database.get_job(record.id), replayed=True)
-        raise Conflict(
-            f"{record.id} is {record.state}; only what failed or was cancelled is retried"
-        )
+        return self.clone(caller, record.id, key=retry_key(record.id), key_ttl_s=None)
 
-    def _command(
-        self, caller: Caller, job: str, verb: str, reason: str, done: Collection[str]
-    ) -> JobHead:
-        from automata_svc.jobs.drive import command_without_driver
-
+    def _command(self, caller: Caller, job: str, verb: Verb, reason: str) -> JobHead:
         record = self.record(caller, job)
-        if record.state in done:
-            if verb == "resume":
-                record = self._after_pause(caller, record, reason)
-            return record
-        if record.state in JOB_ENDS or record.state == "STOPPING":
-            raise Conflict(f"{record.id} is {record.state} and cannot be asked to {verb}")
+        if is_done(verb, record.id, record.state):
+            return self._after_pause(caller, record, reason) if verb == "resume" else record
         if record.driver == CLI and verb == "resume":
             raise Conflict(f"{record.id} is run by a command line: `automata resume` there goes on")
-        if record.driver == EXTERNAL:
-            self.service.external.command(record.id, verb, reason)
-        elif not command_without_driver(self.service, record.id, verb, reason):
-            body = json.dumps({"reason": reason})
-            self.database.add_command(record.id, verb, body, self._clock())
+        self.service.carry_out(record, verb, reason)
         return self.database.get_job(record.id)
 
     def _after_pause(self, caller: Caller, record: StoredJob, reason: str) -> StoredJob:
@@ -478,14 +487,6 @@ def trial_text(row: TrialRow) -> str:
     if "NaN" not in row.body and "Infinity" not in row.body:
         return row.body
     return json.dumps(plain(json.loads(row.body)), ensure_ascii=False)
-
-
-def _fingerprint(text: str | bytes, overrides: Sequence[str], project: str) -> str:
-    """What a key stands for: the same text, changed the same way, in the same project."""
-    raw = text.encode() if isinstance(text, str) else text
-    total = hashlib.sha256(raw)
-    total.update(json.dumps([*overrides, project]).encode())
-    return total.hexdigest()
 
 
 def _paths(job: TuneJob) -> list[Problem]:

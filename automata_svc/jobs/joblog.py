@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automata_svc.errors import Unavailable
 from automata_svc.jobs.projection import trial_rows
-from automata_svc.jobs.summary import summary_of
+from automata_svc.jobs.summary import counts_of, summary_of
 from automata_svc.tuning.state import JobState
 
 if TYPE_CHECKING:
-    from automata_svc.database import DeliveryRow, TrialRow
+    from automata_svc.database import DeliveryRow, Total, TrialRow
     from automata_svc.database.store import Database
 
 APPEND_PATIENCE_S = 8.0  # guess: longer than a busy moment, well within a lease
@@ -37,9 +37,10 @@ class DatabaseLog:
 
     def append(self, first_seq: int, at: float, events: Sequence[tuple[str, str]]) -> None:
         state = self.state() if self.state is not None else None
-        summary = None
+        summary = stored = None
         if state is not None and _worth_a_summary(events):
             summary = summary_of(state)
+            stored = {**summary, "counts": counts_of(state)}
         store = partial(
             self.database.append,
             self.job,
@@ -47,11 +48,12 @@ class DatabaseLog:
             events,
             at,
             state=None if state is None else state.state,
-            summary=None if summary is None else json.dumps(summary),
+            summary=None if stored is None else json.dumps(stored),
             commands=() if self.command is None else (self.command,),
             trials=() if state is None else _rows(state, events),
             artefacts=_artefacts(events),
             deliveries=self._deliveries(events, first_seq, at, summary),
+            totals=self._totals(events, state, stored),
             first_seq=first_seq,  # so that what was stored unheard is not stored again
         )
         patiently(store, self.patience_s())
@@ -68,6 +70,22 @@ class DatabaseLog:
         if record.driver == "cli":
             return ()
         return deliveries_for(record, events, first_seq, at, summary)
+
+    def _totals(
+        self,
+        events: Sequence[tuple[str, str]],
+        state: JobState | None,
+        summary: Mapping[str, Any] | None,
+    ) -> Sequence[Total]:
+        """With a job's last event: what was counted of it, for good."""
+        if state is None or summary is None or not state.is_over:
+            return ()
+        if not any(kind == "job_state" for kind, _ in events):
+            return ()  # it was over before
+        from automata_svc.jobs.totals import of_job
+
+        head = self.database.get_head(self.job)
+        return of_job(head.project, head.queue, state.state, head.created_at, summary)
 
 
 def patiently(store: Callable[[], int], patience_s: float) -> int:

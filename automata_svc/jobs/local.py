@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from automata_svc.errors import Conflict
+from automata_svc.errors import Replayed
 from automata_svc.jobs.protocol import JobRow, PlanView, Watcher
+from automata_svc.jobs.verbs import Verb, is_done
 from automata_svc.settings import Settings
 from automata_svc.spec.load import parse_job
 from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest, read
@@ -122,11 +123,14 @@ class LocalService:
         Raises:
             SpecError: with every mistake; nothing is stored then.
         """
+        return self._submit(parse_job(text, source, overrides), source)
+
+    def _submit(self, job: TuneJob, source: str, idempotency: tuple[str, str] | None = None) -> str:
+        """The same of a job that is read; `idempotency` is for good, as in `create_job`."""
         from automata_svc.database import new_job_id
         from automata_svc.jobs.bundles import keep_code
         from automata_svc.jobs.submitting import row_of
 
-        job = parse_job(text, source, overrides)
         now = time.time()
         job_id = new_job_id(now)
         planned = keep_code(self.bundles, self._planned(job, source, job_id))
@@ -135,6 +139,8 @@ class LocalService:
             created_at=now,
             driver="external" if planned.plan.is_external else "cli",
             **row_of(job, planned, planned.template.path),
+            idempotency=idempotency,
+            key_ttl_s=None,
         )
         return job_id
 
@@ -157,6 +163,7 @@ class LocalService:
 
         record = self._record(job)
         if _is_external(record):
+            is_done("resume", record.id, record.state)
             self.external.resume(record.id)
             return self.follow(record.id, watch)
         return drive(self, record.id, watch, runner)
@@ -194,37 +201,58 @@ class LocalService:
         """Submits the same job file again, with changes."""
         record = self._record(job)
         named = () if name is None else (f"metadata.name={json.dumps(name)}",)
-        text = json.loads(record.template).get("job") or record.spec
-        return self.submit(text, f"the file of {record.id}", (*overrides, *named))
+        return self.submit(_file_of(record), _source_of(record), (*overrides, *named))
 
     def retry(self, job: str) -> str:
-        """A failed job again, as a new one."""
-        record = self._record(job)
-        if record.state != "FAILED":
-            raise Conflict(f"{record.id} has not failed: {record.state}")
-        return self.clone(record.id)
+        """A job that failed or was cancelled again, as a new one: the same, however often asked.
 
-    def _command(self, job: str, verb: str, reason: str) -> None:
+        One that waits after a failed driver is its own answer; it can start now.
+        """
+        from automata_svc.jobs.submitting import fingerprint, retry_key
+
+        record = self._record(job)
+        is_done("retry", record.id, record.state)
+        if record.state == "QUEUED":
+            self.database.set_controller_fields(record.id, not_before=None)
+            return record.id
+        text = _file_of(record)
+        idempotency = (retry_key(record.id), fingerprint(text, (), record.project))
+        found = self.database.find_submission(record.project, *idempotency)
+        if found is not None:
+            return found
+        try:
+            again = parse_job(text, _source_of(record))
+            return self._submit(again, _source_of(record), idempotency)
+        except Replayed as meanwhile:
+            return meanwhile.job_id
+
+    def carry_out(self, record: StoredJob, verb: Verb, reason: str) -> None:
+        """What a verb asks for: at once where nobody drives the job, else its driver is told."""
         from automata_svc.jobs.drive import command_without_driver
 
-        record = self._record(job)
-        if record.state in JOB_ENDS:
-            raise Conflict(f"{record.id} is already finished: {record.state}")
         if _is_external(record):
             self.external.command(record.id, verb, reason)
-            return
-        if not command_without_driver(self, record.id, verb, reason):
+        elif not command_without_driver(self, record.id, verb, reason):
             body = json.dumps({"reason": reason})
             self.database.add_command(record.id, verb, body, time.time())
+
+    def _command(self, job: str, verb: Verb, reason: str) -> None:
+        record = self._record(job)
+        if not is_done(verb, record.id, record.state):
+            self.carry_out(record, verb, reason)
 
     # ---- looking
     # ----------------------------------------------------------------------------------
 
     def jobs(
-        self, project: str | None = None, state: str | None = None, name: str | None = None
+        self,
+        project: str | None = None,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
     ) -> list[JobRow]:
         """Jobs, the newest first."""
-        found = self.database.list_jobs(project=project, state=state, name=name)
+        found = self.database.list_jobs(project=project, state=state, name=name, limit=limit)
         return [_row(record) for record in found]
 
     def find(self, job: str) -> JobRow:
@@ -262,7 +290,21 @@ class LocalService:
         """What the job's drivers, or a trial, printed."""
         from automata_svc.jobs.logs import read
 
-        return read(self, self._record(job).id, trial, after, MAX_LINES).lines
+        record = self._record(job)
+        return read(self, record.id, trial, after, MAX_LINES, record.state in JOB_ENDS).lines
+
+    def follow_logs(
+        self, job: str, trial: int | None = None, after: int = 0
+    ) -> Iterator[Sequence[tuple[int, str]]]:
+        """The same as it is printed."""
+        from automata_svc.jobs.following import follow_lines
+
+        name = self._record(job).id
+        return follow_lines(
+            lambda seen: self.logs(name, trial, seen),
+            lambda: self._record(name).state in JOB_ENDS,
+            after,
+        )
 
     def events(self, job: str, after: int = 0) -> list[tuple[int, float, str, Mapping[str, Any]]]:
         record = self._record(job)
@@ -316,8 +358,18 @@ def _is_external(record: StoredJob) -> bool:
     return SearchPlan.from_json(json.loads(record.plan)).is_external
 
 
+def _file_of(record: StoredJob) -> str:
+    """The job file as it was submitted; with every default written out where that is not kept."""
+    return json.loads(record.template).get("job") or record.spec
+
+
+def _source_of(record: StoredJob) -> str:
+    return f"the file of {record.id}"
+
+
 def _row(record: JobHead) -> JobRow:
     summary = json.loads(record.summary)
+    summary.pop("counts", None)  # for totals over all jobs
     return JobRow(
         id=record.id,
         name=record.name,

@@ -204,6 +204,7 @@ class LocalRay:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S),
+            "RUNTIME_ENV_RETRY_TIMES": "1",  # of an install: minutes each; pip tries on by itself
             MARK: mark,
         }
 

@@ -110,6 +110,10 @@ class LogWriter:
         self._flush(everything=True)
 
     def _flush(self, everything: bool) -> None:
+        with self._writing:  # else two would write the same piece
+            self._flush_all(everything)
+
+    def _flush_all(self, everything: bool) -> None:
         with self._lock:
             names = list(self._sources)
         for name in names:
@@ -146,13 +150,20 @@ class Logs:
         self._lock = threading.Lock()
 
     def read(
-        self, job: str, trial: int | None = None, after: int = 0, limit: int = 1000
+        self,
+        job: str,
+        trial: int | None = None,
+        after: int = 0,
+        limit: int = 1000,
+        is_over: bool = False,
     ) -> LogPage:
         """Lines after the `after`-th, at most `limit` of them.
 
         Args:
             job: its id.
             trial: whose lines; None: those of the job's drivers.
+            is_over: the job is: a last line without its end is one as well. Else it waits for
+                its end, since what is given once is not given again.
         """
         lines: list[LogLine] = []
         number = 0
@@ -160,7 +171,7 @@ class Logs:
             if count is not None and number + count <= after:
                 number += count
                 continue
-            for text in self._lines(name):
+            for text in self._lines(name, is_over):
                 number += 1
                 if number > after and len(lines) < limit:
                     lines.append(LogLine(number, text))
@@ -179,10 +190,10 @@ class Logs:
                 count = self._counts.get(key)
             yield key, count
 
-    def _lines(self, name: str) -> list[str]:
+    def _lines(self, name: str, is_over: bool) -> list[str]:
         if name.startswith("/"):
             text = Path(name).read_text(encoding="utf-8", errors="replace")
-            return text.splitlines()
+            return text[: len(text) if is_over else text.rfind("\n") + 1].splitlines()
         try:
             text = self._store.get(name).decode("utf-8", "replace")
         except NotFound:  # deleted with its job
@@ -196,7 +207,12 @@ class Logs:
 
 
 def read(
-    service: LocalService, job: str, trial: int | None = None, after: int = 0, limit: int = 1000
+    service: LocalService,
+    job: str,
+    trial: int | None = None,
+    after: int = 0,
+    limit: int = 1000,
+    is_over: bool = False,
 ) -> LogPage:
     """A page of a job's log; see `Logs.read`."""
-    return Logs(service.store, service.settings.home).read(job, trial, after, limit)
+    return Logs(service.store, service.settings.home).read(job, trial, after, limit, is_over)

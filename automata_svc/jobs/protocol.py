@@ -6,7 +6,7 @@ tests/contracts/test_service.py runs over both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -113,9 +113,13 @@ class Service(Protocol):
         ...
 
     def jobs(
-        self, project: str | None = None, state: str | None = None, name: str | None = None
+        self,
+        project: str | None = None,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
     ) -> list[JobRow]:
-        """Those of a project, in a state, of a name; the newest first."""
+        """Those of a project, in a state, of a name; the newest first, `limit` of them at most."""
         ...
 
     def find(self, job: str) -> JobRow:
@@ -146,12 +150,24 @@ class Service(Protocol):
         """(number, line) that a trial, or the job's drivers (None), printed; behind `after`."""
         ...
 
+    def follow_logs(
+        self, job: str, trial: int | None = None, after: int = 0
+    ) -> Iterator[Sequence[tuple[int, str]]]:
+        """The same, page by page as it is printed, until the job is over; each line once.
+
+        A server that restarts is waited for, as `follow` does.
+        """
+        ...
+
     def spec(self, job: str) -> Mapping[str, Any]:
         """The job file with every default written out, as it was submitted."""
         ...
 
     def stop(self, job: str, reason: str = "") -> None:
-        """Ends a job for good: at once where nobody drives it, else its driver does within 1 s."""
+        """Ends a job for good: at once where nobody drives it, else its driver does within 1 s.
+
+        `jobs.verbs` says what this and its neighbours mean in each state.
+        """
         ...
 
     def pause(self, job: str, reason: str = "") -> None:
@@ -163,9 +179,10 @@ class Service(Protocol):
         ...
 
     def retry(self, job: str) -> str:
-        """A failed job again, as a new one (or, at a server, one that waits after a failure, now).
+        """A job that failed or was cancelled again, as a new one: the same, however often asked.
 
-        Conflict: it has not failed.
+        One that waits after a failed driver is its own answer; it can start now.
+        Conflict: it runs, is paused, or has succeeded.
         """
         ...
 

@@ -168,7 +168,10 @@ def driver_environment(settings: Settings, env: Mapping[str, str]) -> dict[str, 
     credentials = folder / "store-credentials"
     if settings.store_url.startswith("s3:") and write_credentials(credentials, env):
         told[STORE_CREDENTIALS] = str(credentials)
-    for name in ("AUTOMATA_DATA_DIRS", "AUTOMATA_TEMPLATE_DIRS", "AUTOMATA_SECRETS_DIR"):
+    for name in (
+        "AUTOMATA_DATA_DIRS", "AUTOMATA_TEMPLATE_DIRS", "AUTOMATA_SECRETS_DIR",
+        "AUTOMATA_CACHE_BYTES",
+    ):  # fmt: skip
         if env.get(name):
             told[name] = env[name]
     return told

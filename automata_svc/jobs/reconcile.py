@@ -14,8 +14,14 @@ from automata_svc.jobs.launch import Word
 from automata_svc.tuning.state import JOB_ENDS
 
 START_S = 300.0  # guess: a driver that has not begun by then never will
+# One that Ray has not even started: it installs the job's packages, for minutes. It gives up by
+# itself after 900 s, and says why.
+PENDING_S = 1_000.0
 LEAVE_S = 45.0  # longer than a driver that ends by itself ever takes
 LEASELESS_S = 15.0  # guess: a driver without its lease is gone by then, or hangs
+
+NOT_INSTALLED = "the job's packages cannot be installed"
+_NO_ENVIRONMENT = "runtime_env setup failed"  # how Ray begins to say so; pip's own words follow
 
 Action = Literal["launch", "requeue", "settle", "stop"]
 
@@ -70,8 +76,9 @@ def _driven(seen: Seen) -> Step | None:
         return Step("requeue", f"driver {seen.attempt} {how_it_ended(word)}", fault=True)
     if seen.state == "RUNNING" and seen.idle_s > LEASELESS_S:
         return Step("stop", f"driver {seen.attempt} has lost its lease")
-    if seen.idle_s > START_S:
-        return Step("stop", f"driver {seen.attempt} did not begin within {START_S:g} s")
+    most_s = _patience_s(word, START_S)
+    if seen.idle_s > most_s:
+        return Step("stop", f"driver {seen.attempt} did not begin within {most_s:g} s")
     return None
 
 
@@ -81,9 +88,14 @@ def _left(seen: Seen) -> Step | None:
         return None
     if seen.word is None or seen.word.is_over:
         return None if seen.is_leased and seen.state not in JOB_ENDS else Step("settle")
-    if seen.idle_s > LEAVE_S:
+    if seen.idle_s > _patience_s(seen.word, LEAVE_S):
         return Step("stop", f"the job is {seen.state}")
     return None
+
+
+def _patience_s(word: Word, usual_s: float) -> float:
+    """How long a driver is waited for. Ray cannot stop one before it has started it."""
+    return PENDING_S if word.status == "PENDING" else usual_s
 
 
 def how_it_ended(word: Word) -> str:
@@ -92,6 +104,9 @@ def how_it_ended(word: Word) -> str:
     text = word.message
     if "exit code -9" in text:
         return "was killed"
+    if text.startswith(_NO_ENVIRONMENT):
+        said = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+        return f"did not start: {NOT_INSTALLED}: {(said or lines)[-1][:500]}"
     if word.status == "SUCCEEDED":
         return "ended and left the job as it was"
     if word.status == "STOPPED":

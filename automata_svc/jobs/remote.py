@@ -12,12 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from automata_svc.client import asks
+from automata_svc.client.away import Away
 from automata_svc.client.bundles import Progress, push_paths
 from automata_svc.client.events import follow, path_of, stored
 from automata_svc.client.http import Http, new_key, read, read_object
 from automata_svc.errors import Conflict, Damaged, SpecError
-from automata_svc.jobs.following import Decoded, Follower, together
+from automata_svc.jobs.following import Decoded, Follower, follow_lines, together
 from automata_svc.jobs.protocol import Chosen, JobRow, PlanView, RungLine, Watcher
+from automata_svc.jobs.verbs import is_done
 from automata_svc.results.why import Competitor, Step, Why
 from automata_svc.spec.job import TuneJob
 from automata_svc.spec.load import parse_job
@@ -119,18 +121,16 @@ class RemoteService:
         KeyboardInterrupt leaves the job running.
         """
         record = self._job(job)
-        if record.state in JOB_ENDS:
-            raise Conflict(f"{record.id} is already finished: {record.state}")
+        is_asked = not is_done("resume", record.id, record.state)
         if record.driver == "cli":
             raise Conflict(
                 f"{record.id} belongs to this machine's command line, not to the server; go on "
                 f"with it by: automata resume {record.id} --local"
             )
-        paused = record.state == "PAUSED"
-        if paused:
+        if is_asked:
             self._act(record.id, "resume")
         # A driver that is still on its way out lets the job go on only once it has left.
-        return self._follow(record, watch, resumed=paused)
+        return self._follow(record, watch, resumed=is_asked)
 
     def follow(self, job: str, watch: Watcher | None = None) -> JobState:
         """Looks on until the job is over or paused, through restarts of the server."""
@@ -184,11 +184,16 @@ class RemoteService:
     # ---- looking --------------------------------------------------------------------------------
 
     def jobs(
-        self, project: str | None = None, state: str | None = None, name: str | None = None
+        self,
+        project: str | None = None,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
     ) -> list[JobRow]:
         """Jobs that the token may see, the newest first."""
         asked = {
-            "project": project or self._project, "state": state, "name": name, "page_size": PAGE,
+            "project": project or self._project, "state": state, "name": name,
+            "page_size": PAGE if limit is None else max(1, min(limit, PAGE)),
         }  # fmt: skip
         params = {key: value for key, value in asked.items() if value is not None}
         found: list[JobRow] = []
@@ -196,8 +201,8 @@ class RemoteService:
             answer = self.http.request("GET", "/v1/jobs", params=params)
             page = read(JobList, answer)
             found += map(_row, page.items)
-            if page.next_page_token is None:
-                return found
+            if page.next_page_token is None or (limit is not None and len(found) >= limit):
+                return found[:limit]
             params = {**params, "page_token": page.next_page_token}
 
     def find(self, job: str) -> JobRow:
@@ -240,6 +245,17 @@ class RemoteService:
         answer = self.http.request("GET", f"{path_of(job)}/logs", params=params)
         lines = read(LogLines, answer).lines
         return [(line.number, line.text) for line in lines]
+
+    def follow_logs(
+        self, job: str, trial: int | None = None, after: int = 0
+    ) -> Iterator[Sequence[tuple[int, str]]]:
+        """The same as it is printed, through restarts of the server."""
+        away, name = Away(self._say), self._job(job).id
+        return follow_lines(
+            lambda seen: away.outlasted(lambda: self.logs(name, trial, seen)),
+            lambda: away.outlasted(lambda: self._job(name)).state in JOB_ENDS,
+            after,
+        )
 
     def events(self, job: str, after: int = 0) -> list[tuple[int, float, str, Mapping[str, Any]]]:
         """(seq, at, kind, body) as stored."""

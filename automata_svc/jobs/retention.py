@@ -5,8 +5,12 @@
     logs/<job>/…              go with the job, `retention.job` after its end
     subsets/<key>/…           go when no job has used them for a grace period (twice looked at)
     uploads/<id>/…            go when nobody has gone on with them for a day
-    bundles/<sha256>          go when no row names them any more
+    bundles/<sha256>          go when no row names them any more; a row goes when no job has named
+                              it, and nobody pushed it, for `unused_s`
     leases/<folder>/<name>/…  go some time after what they guarded
+
+Of the database's own: idempotency keys, when their time is over. Of this machine: what bundles were
+unpacked to, when the bundle is gone.
 
 Every step can be repeated, and a kill between any two leaves what the next round finds. Ages are
 reckoned on the store's own clock, for the machines that write there have clocks of their own.
@@ -42,6 +46,7 @@ _log = logging.getLogger("automata.retention")
 # time that a worker outlives its driver.
 GRACE_S = 3_600.0
 LEASE_GRACE_S = 86_400.0  # no process sleeps that long between looking at a lease and taking it
+UNUSED_S = 7 * 86_400.0  # guess: who has pushed something names it in a job within a week
 FIRST_S, EVERY_S = 60.0, 3_600.0  # from a service's start to its first round, and between two
 LEASE_S = 600.0  # of one round; renewed at each step
 
@@ -53,7 +58,8 @@ OF_A_JOB = (CHECKPOINTS, LOGS)  # folders of the store with one of each job's
 class Removal(NamedTuple):
     """One thing that goes, or would."""
 
-    # checkpoints, job, orphan, subset, upload, bundle, lease; condemned: a subset of a later round
+    # checkpoints, job, orphan, subset, upload, bundle, cache, lease, keys; condemned: a subset of
+    # a later round
     kind: str
     name: str  # a job's id, an artefact's key
     why: str
@@ -113,6 +119,7 @@ class Collector:
     settings: Settings
     clock: Callable[[], float] = time.time  # the one that jobs' ends were written by
     grace_s: float = GRACE_S
+    unused_s: float = UNUSED_S  # for which a bundle that no job names is kept
     # Whether files of jobs that the database does not know are nobody's: not where another
     # database (a colleague's command line) puts its jobs' files into the same store.
     owns_store: bool | None = None
@@ -136,7 +143,9 @@ class Collector:
         yield from self._unknown(now, dry_run)
         yield from self._subsets(now, dry_run)
         yield from self._pushes(dry_run)
+        yield from self._cache(dry_run)
         yield from self._leases(now, dry_run)
+        yield from self._submission_keys(dry_run)
 
     # ---- jobs ---------------------------------------------------------------------------------
 
@@ -278,9 +287,25 @@ class Collector:
         uploads = Uploads(Bundles(self.database, self.store, self.settings), self.clock)
         for upload, blobs, size in uploads.collect(STALE_S, dry_run):
             yield Removal("upload", upload, "nobody goes on with it", blobs, size)
+        for row in uploads.unused(self.unused_s, dry_run):
+            name = f"{row.name}@{row.sha256}"
+            why = f"no job of project '{row.project}' names this {row.kind}"
+            yield Removal("bundle", name, why, 0, 0)
         if self.owns_store:
             for sha256, size in uploads.orphans(self.grace_s, dry_run):
                 yield Removal("bundle", sha256, "no project has it", 1, size)
+
+    def _cache(self, dry_run: bool) -> Iterator[Removal]:
+        """What this machine has unpacked of bundles that are gone."""
+        from automata_svc.blobs.evicting import cached, evict, is_idle
+        from automata_svc.jobs.bundles import cache_of
+
+        entries = cached(cache_of(self.settings))
+        named = {row.sha256 for row in self.database.list_bundles(None)} if entries else set()
+        for one in entries:
+            if one.path.name not in named and (is_idle if dry_run else evict)(one.path):
+                why = "unpacked here; its bundle is gone"
+                yield Removal("cache", one.path.name, why, one.files, one.bytes)
 
     def _leases(self, now: float, dry_run: bool) -> Iterator[Removal]:
         """Leases of what is gone; long after, for whoever looked at one before."""
@@ -295,6 +320,11 @@ class Collector:
                 if not dry_run:
                     self.store.delete(entry.key)
                 yield _removal("lease", f"{folder}/{name}", "what it guarded is gone", [entry])
+
+    def _submission_keys(self, dry_run: bool) -> Iterator[Removal]:
+        count = self.database.drop_expired_keys(dry_run)
+        if count:
+            yield Removal("keys", f"{count} idempotency keys", "their time is over")
 
     # ---- looking things up --------------------------------------------------------------------
 

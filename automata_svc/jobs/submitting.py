@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from automata_svc.jobs.bundles import code_of
+from automata_svc.jobs.bundles import code_of, named_by
 from automata_svc.jobs.planner import Planned
 from automata_svc.jobs.view import resolved
 from automata_svc.spec.job import TuneJob
@@ -38,7 +40,21 @@ def row_of(job: TuneJob, planned: Planned, template_path: str) -> dict[str, Any]
         "queue": job.spec.queue,
         "priority": job.spec.priority,
         "labels": _text(job.metadata.labels),
+        "bundles": named_by(planned),
     }
+
+
+def fingerprint(text: str | bytes, overrides: Sequence[str], project: str) -> str:
+    """What an idempotency key stands for: the same text, changed the same way, in one project."""
+    raw = text.encode() if isinstance(text, str) else text
+    total = hashlib.sha256(raw)
+    total.update(json.dumps([*overrides, project]).encode())
+    return total.hexdigest()
+
+
+def retry_key(job: str) -> str:
+    """The idempotency key of the one job that a retry makes of this one."""
+    return f"retry {job}"
 
 
 def _text(value: Any) -> str:

@@ -36,3 +36,16 @@ def summary_of(state: JobState) -> dict[str, Any]:
         "price": state.price,
         "best": best,
     }
+
+
+def counts_of(state: JobState) -> dict[str, Any]:
+    """What `jobs.totals` adds up; kept in the stored summary as `counts`, and shown to nobody."""
+    return {**state.tally.to_json(), "subset": _subset(state)}
+
+
+def _subset(state: JobState) -> dict[str, Any] | None:
+    """The stored subset that the job asked for; None: it needs none, or has not asked yet."""
+    ready = state.subset
+    if ready is None or ready.artefact is None:
+        return None
+    return {"strategy": state.plan.strategy, "hit": ready.hit, "seconds": ready.seconds}

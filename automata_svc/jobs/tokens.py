@@ -136,12 +136,17 @@ class Tokens:
         if row is None or not hmac.compare_digest(row.hash, digest):
             raise Unauthenticated("this token is not known here; was it made for another server?")
         now = self._clock()
-        if row.revoked_at is not None:
-            raise Unauthenticated(f"token '{row.name}' was revoked")
-        if row.expires_at is not None and now >= row.expires_at:
-            raise Unauthenticated(f"token '{row.name}' has expired; make a new one")
+        _check_good(row, now)
         self._touch(row, now)
         return Caller(row.id, row.name, row.project, frozenset(row.scopes.split()))
+
+    def is_good(self, token_id: str) -> bool:
+        """Whether a caller who was let in by this token would be let in now."""
+        try:
+            _check_good(self._database.get_token(token_id), self._clock())
+        except (NotFound, Unauthenticated):
+            return False
+        return True
 
     def embedded(self, home: Path) -> str:
         """The admin token in `home`/service/token, made if it is missing or not good any more.
@@ -213,6 +218,13 @@ class Tokens:
         # A database that takes no writes now still lets people look.
         with suppress(Unavailable):
             self._database.touch_token(row.id, now)
+
+
+def _check_good(row: TokenRow, now: float) -> None:
+    if row.revoked_at is not None:
+        raise Unauthenticated(f"token '{row.name}' was revoked")
+    if row.expires_at is not None and now >= row.expires_at:
+        raise Unauthenticated(f"token '{row.name}' has expired; make a new one")
 
 
 def hash_of(secret: str) -> str:

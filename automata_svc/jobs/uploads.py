@@ -71,7 +71,7 @@ class Uploads:
         home = caller.home(project)
         known = check_bundle(kind, name, sha256, size)
         with suppress(NotFound):
-            there = self._database.get_bundle(home, known, name, sha256)
+            there = self._database.want_bundle(home, known, name, sha256)
             if self._bundles.is_stored(there):
                 return Begun(None, there)
         id = _id(home, known, name, sha256, size)
@@ -217,6 +217,15 @@ class Uploads:
             if not dry_run:
                 self._forget(id)
             yield id, len(entries), sum(entry.size for entry in entries)
+
+    def unused(self, unused_s: float, dry_run: bool = False) -> Iterator[BundleRow]:
+        """Takes away bundles that no stored job names and nobody has pushed for so long.
+
+        Their bytes are orphans from then on.
+        """
+        for row in self._database.unused_bundles(unused_s):
+            if dry_run or self._database.drop_unused_bundle(row, unused_s):
+                yield row
 
     def orphans(self, grace_s: float, dry_run: bool = False) -> Iterator[tuple[str, int]]:
         """Takes away bytes that no row names; only where no other database uses the store.

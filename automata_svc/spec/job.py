@@ -35,6 +35,7 @@ from automata_svc.spec.base import (
     show,
 )
 from automata_svc.spec.domain import Domain
+from automata_svc.spec.labels import label_problems
 from automata_svc.spec.scheduler import SchedulerSpec
 from automata_svc.spec.space import read_space
 
@@ -54,6 +55,15 @@ class Metadata(Model):
     name: Name  # need not be unique; a job's id is
     project: Name = "default"  # jobs of a project share subsets, where the scope says so
     labels: Annotated[dict[str, str], BeforeValidator(as_labels)] = {}
+
+    @field_validator("labels", mode="after")
+    @classmethod
+    def _within_bounds(cls, labels: dict[str, str]) -> dict[str, str]:
+        mistakes = Mistakes()
+        for at, message in label_problems(labels):
+            mistakes.add(at, message)
+        mistakes.raise_any()
+        return labels
 
 
 # ---- trial --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TextIO
 
-from automata_svc.blobs.unpacked import unpacked
+from automata_svc.blobs.unpacked import held
 from automata_svc.errors import Damaged, NotFound
 from automata_svc.spec.archive import top_modules
 from automata_svc.trials.errors import TemplateError
@@ -34,6 +34,7 @@ class Surroundings:
 
     code: str | None = None  # sha256 of the archive that the template may import from
     cache: str = ""  # folder of this machine that it is unpacked into
+    cache_bytes: int | None = None  # of that folder; None: any number
     env_vars: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()  # names; each a variable, its value a file of `secrets_dir`
     secrets_dir: str | None = None
@@ -55,7 +56,8 @@ class Surroundings:
                 stack.enter_context(hiding(tuple(values.values())))
             stack.enter_context(variables({**dict(self.env_vars), **values}))
             if self.code is not None:
-                stack.enter_context(importable(self._unpacked(self.code, read_code)))
+                code = stack.enter_context(self._unpacked(self.code, read_code))
+                stack.enter_context(importable(code))
             yield
 
     def _secret(self, name: str) -> str:
@@ -71,11 +73,18 @@ class Surroundings:
                 f"{self.secrets_dir or 'not set'}"
             ) from None
 
-    def _unpacked(self, sha256: str, read_code: Callable[[str], bytes]) -> Path:
-        try:
-            return unpacked(Path(self.cache), sha256, "tar.gz", lambda: (read_code(sha256),))
-        except (NotFound, Damaged) as error:  # else it would be taken for a checkpoint's fault
-            raise TemplateError(f"the job's code cannot be had: {error}") from error
+    @contextlib.contextmanager
+    def _unpacked(self, sha256: str, read_code: Callable[[str], bytes]) -> Iterator[Path]:
+        """The folder of the code; nobody takes it away while trials may still import of it."""
+        with contextlib.ExitStack() as stack:
+            holding = held(
+                Path(self.cache), sha256, "tar.gz", lambda: (read_code(sha256),), self.cache_bytes
+            )
+            try:
+                folder = stack.enter_context(holding)
+            except (NotFound, Damaged) as error:  # else it would be taken for a checkpoint's fault
+                raise TemplateError(f"the job's code cannot be had: {error}") from error
+            yield folder
 
 
 NOTHING = Surroundings()

@@ -19,6 +19,7 @@ from automata_svc.tuning import events as ev
 from automata_svc.tuning.guards.memory import GuardMemory
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.ranking import Ranking, Value
+from automata_svc.tuning.tally import Tally
 
 JOB_MOVES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -179,6 +180,7 @@ class JobState:
     redone: Cost = field(default_factory=Cost)
     garbage: list[str] = field(default_factory=list)  # blobs nothing will ask for again
     divergences: list[ev.ReplayDivergence] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
         for number in range(len(self.plan.rungs)):
@@ -254,6 +256,8 @@ def move_job(state: JobState, to: str, reason: str, at: float) -> None:
 
 def _driver_started(state: JobState, event: ev.DriverStarted, at: float) -> None:
     state.drivers.append(event)
+    if not (state.plan.is_external and state.drivers[:-1]):  # clients alone, but for the start
+        state.tally.driver_started(state.state, at)
     state.slots = event.slots
     if state.plan.is_external:  # no process of ours ran them
         for opened in state.open.values():
@@ -275,6 +279,7 @@ def _job_state(state: JobState, event: ev.JobState, at: float) -> None:
 
 
 def _command(state: JobState, event: ev.Command, at: float) -> None:
+    state.tally.commanded(event.verb)
     if event.verb == "stop":
         state.stop = event
     state.halted = event.reason if event.verb == "halt" else ""
@@ -324,6 +329,7 @@ def _passes(state: JobState, event: ev.Passes, at: float) -> None:
     else:
         trial.cost = trial.cost + event.cost
         state.cost = state.cost + event.cost
+    state.tally.reports += 1
     trial.passes += len(fresh)
     trial.last_pass = fresh[-1].number if fresh else trial.last_pass
     trial.boundary = event.boundary
@@ -552,6 +558,7 @@ def _end(state: JobState, trial: Trial, to: str, reason: str, at: float) -> None
     """A trial's search is over; its checkpoints go unless it may still be confirmed."""
     _close(state, trial)
     move_trial(trial, to, reason, at)
+    state.tally.trial_ended(trial.number, to)
     _answer(state, trial, "stop", "", reason)
     if to == "FAILED":
         state.failed += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from automata_svc.jobs.signatures import verify
 from automata_svc.jobs.webhooks import Sender, deliver_due
@@ -51,6 +52,37 @@ def test_deliveries_come_in_pages(served: Served) -> None:
         assert len(seen) == len(set(seen)) == 5 and token is None
 
 
+def test_what_was_given_up_is_sent_again_when_somebody_says_so(served: Served) -> None:
+    with receiving() as receiver:
+        receiver.fails(410)
+        notify = [{"webhook": receiver.url, "events": ["cancelled"]}]
+        job = served.submit("tells-again", notify=notify)
+        other = served.submit("another")
+        served.client.post(f"/v1/jobs/{job}:stop")
+        world = served.world
+        sender = Sender(SECRET, world.hosted.webhooks)
+
+        def deliver() -> dict[str, Any]:
+            deliver_due(world.service.database, sender, time.time())
+            (one,) = served.client.get(f"/v1/jobs/{job}/deliveries").json()["items"]
+            return one
+
+        dead = deliver()
+        assert (dead["status"], dead["attempts"], dead["next_at"]) == ("dead", 1, None)
+        where = f"/deliveries/{dead['id']}:redeliver"
+        assert served.client.post(f"/v1/jobs/{other}{where}").status_code == 404
+        stranger = served.as_("jobs:write", project="elsewhere")
+        assert stranger.post(f"/v1/jobs/{job}{where}").status_code == 404
+        for _ in range(2):
+            again = served.client.post(f"/v1/jobs/{job}{where}")
+            assert (again.status_code, again.json()["status"]) == (200, "waiting")
+            assert again.json()["attempts"] == 0
+        assert deliver()["status"] == "delivered"
+        assert len({verify(SECRET, got.headers, got.body) for got in receiver.got}) == 1
+        refused = served.client.post(f"/v1/jobs/{job}{where}")
+        assert refused.status_code == 409 and "has arrived" in refused.json()["detail"]
+
+
 def test_another_projects_deliveries_are_not_there(served: Served) -> None:
     with receiving() as receiver:
         job = served.submit("tells", notify=[{"webhook": receiver.url, "events": ["cancelled"]}])
@@ -58,6 +90,7 @@ def test_another_projects_deliveries_are_not_there(served: Served) -> None:
         other = served.as_("jobs:read", project="elsewhere")
         assert other.get("/v1/deliveries").json()["items"] == []
         assert other.get("/v1/deliveries", params={"job": job}).status_code == 404
+        assert other.get(f"/v1/jobs/{job}/deliveries").status_code == 404
         assert other.get("/v1/deliveries", params={"project": "default"}).status_code == 404
 
 

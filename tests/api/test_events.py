@@ -223,6 +223,44 @@ def test_a_quiet_stream_shows_that_it_lives(served, monkeypatch):
     log.end()
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_a_stream_ends_when_its_token_does_and_goes_on_with_another(
+    served, monkeypatch, end, is_busy
+):
+    monkeypatch.setattr(api_events, "HEARTBEAT_S", 0.1)
+    tokens = served.world.tokens
+    row, secret = tokens.create("reader", ["jobs:read"], expires_in_s=3_600)
+    mine = {**STREAM, "Authorization": f"Bearer {secret}"}
+    log = Log(served)
+    log.write(1)
+    url, ended = f"/v1/jobs/{log.job}/events", threading.Event()
+
+    def write() -> None:
+        while is_busy and not ended.wait(0.01):
+            log.write(1)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        with served.client.stream("GET", url, headers=mine) as answer:
+            coming = messages(answer.iter_lines())
+            seen = [next(coming).id]
+            if end == "revoked":
+                tokens.revoke(row.id)
+            else:
+                monkeypatch.setattr(tokens, "_clock", lambda: time.time() + 3_600)
+            seen += [one.id for one in coming]  # to the end of the stream
+    finally:
+        ended.set()
+        writer.join()
+    refused = served.client.get(url, headers=mine)
+    assert (refused.status_code, end in refused.json()["detail"]) == (401, True)
+    monkeypatch.undo()
+    log.end()
+    assert seen + follow(served, log.job, after=seen[-1])[0] == list(range(1, log.count + 1))
+
+
 @contextmanager
 def listening(served: Served, job: str) -> Iterator[socket.socket]:
     """A reader that asks, and then takes only what it is told to."""

@@ -8,24 +8,6 @@ from automata_svc.errors import Unavailable
 from tests.api.served import Served
 
 
-def sample(text: str, name: str) -> float:
-    return sum(
-        float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name)
-    )
-
-
-def test_jobs_are_counted_by_state_and_queue(served: Served) -> None:
-    def queued() -> float:
-        text = httpx.get(f"{served.url}/metrics").text
-        return sample(text, 'automata_jobs{queue="metered",state="QUEUED"}') + sample(
-            text, 'automata_jobs{state="QUEUED",queue="metered"}'
-        )
-
-    before = queued()
-    served.submit(queue="metered")
-    assert queued() == before + 1
-
-
 def test_requests_are_timed_by_route_and_not_by_what_they_name(served: Served) -> None:
     served.client.get("/v1/jobs/some-name-nobody-has")
     served.client.get("/some/path/nobody/has")

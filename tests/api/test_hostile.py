@@ -110,6 +110,8 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(served):
         ("/v1/jobs", {"project": "😀"}),
         ("/v1/jobs", {"label": "no-equals-sign"}),
         ("/v1/jobs", {"label": "a=\0"}),
+        ("/v1/jobs", {"label": "k" * 64 + "=v"}),
+        ("/v1/jobs", {"label": "k=" + "v" * 64}),
         ("/v1/jobs/job_none/trials", {"order": "best"}),
         ("/v1/jobs/job_none/trials", {"state": "pruned"}),
         ("/v1/jobs/job_none/trials/-1", {}),

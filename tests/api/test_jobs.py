@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import httpx
@@ -110,6 +112,22 @@ def test_a_key_makes_one_job_however_often_it_is_sent(served):
     replayed = [one.headers.get("idempotency-replayed") for one in answers]
     assert replayed.count(None) == 1
     assert replayed.count("true") == 99
+
+
+def test_a_key_that_has_just_expired_makes_one_new_job(served):
+    key = {"Idempotency-Key": "good for a day"}
+    old = post(served, headers=key).json()["id"]
+    assert post(served, headers=key).json()["id"] == old
+    path = served.world.service.database._engine.url.database
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE submission_keys SET expires_at = expires_at - 86400")
+    # The same or something else: with an old key both are new.
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: post(served, job_text("b"), headers=key), range(100)))
+    assert {one.status_code for one in answers} == {201}
+    (new,) = {one.json()["id"] for one in answers}
+    assert new != old
+    assert served.client.get(f"/v1/jobs/{old}").json()["name"] != "b"
 
 
 def test_a_key_of_something_else_is_refused(served):
@@ -314,6 +332,26 @@ def test_labels_are_merged_and_null_removes_one(served):
         "a": "1",
         "c": "ü",
     }
+
+
+@pytest.mark.parametrize(
+    "labels", [{"k" * 64: "v"}, {"": "v"}, {"k": "v" * 64}, {f"k{n}": "v" for n in range(65)}]
+)
+def test_labels_that_are_too_long_or_too_many_are_not_taken(served, labels):
+    job = served.submit()
+    refused = change(served, job, "*", labels=labels)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"].startswith("labels")
+
+
+def test_a_job_does_not_get_more_labels_little_by_little(served):
+    job = served.submit()
+    assert change(served, job, "*", labels={f"a{n}": "v" for n in range(64)}).status_code == 200
+    refused = change(served, job, "*", labels={"b": "v"})
+    (problem,) = refused.json()["errors"]
+    assert problem["pointer"] == "labels"
+    assert problem["detail"] == "65 labels; a job has at most 64"
+    assert change(served, job, "*", labels={"a0": None, "b": "v"}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_another_projects_job_is_not_found_by_any_route(served, method, path):
     owner = served.as_("admin", project="owner")
     job = owner.post("/v1/jobs", content=job_text("private"), headers=JSON).json()["id"]
     stranger = served.as_("admin", project="stranger")
-    where = path.replace("{job}", job).replace("{number}", "0")
+    where = path.replace("{job}", job).replace("{number}", "0").replace("{delivery}", "dlv_0")
     body = {"client_id": "c"} if path.endswith(":ask") else (
         {"client_id": "c", "segment": 0, "share": 0.5} if path.endswith(":tell") else {}
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,10 +109,15 @@ class FakeService:
         )  # fmt: skip
 
     def jobs(
-        self, project: str | None = None, state: str | None = None, name: str | None = None
+        self,
+        project: str | None = None,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int | None = None,
     ) -> list[JobRow]:
-        rows = [self._row(job) for job in self.engines]
-        return [row for row in rows if state in (None, row.state) and name in (None, row.name)]
+        rows = [self._row(job) for job in reversed(self.engines)]
+        found = [row for row in rows if state in (None, row.state) and name in (None, row.name)]
+        return found[:limit]
 
     def find(self, job: str) -> JobRow:
         for one in self.jobs():
@@ -143,6 +148,13 @@ class FakeService:
     def logs(self, job: str, trial: int | None = None, after: int = 0) -> list[tuple[int, str]]:
         lines = [(n, f"line {n} of {trial}") for n in range(1, 8)]
         return [line for line in lines if line[0] > after][:3]
+
+    def follow_logs(
+        self, job: str, trial: int | None = None, after: int = 0
+    ) -> Iterator[list[tuple[int, str]]]:
+        while page := self.logs(job, trial, after):
+            after = page[-1][0]
+            yield page
 
     def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
         return self.submit(yaml.safe_dump(dict(self.specs[job])), "job.yaml", overrides)

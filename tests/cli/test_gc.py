@@ -10,6 +10,9 @@ from click.testing import CliRunner, Result
 from automata_svc.blobs import open_store
 from automata_svc.cli.gc import command
 from automata_svc.cli.world import World
+from automata_svc.database import open_database
+from automata_svc.errors import SpecError
+from automata_svc.jobs.bundles import Bundles, pack
 from automata_svc.settings import Settings
 
 
@@ -53,3 +56,21 @@ def test_files_of_unknown_jobs_go_from_a_shared_store_only_if_asked_for(
     monkeypatch.setenv("AUTOMATA_DATABASE_URL", f"sqlite:///{tmp_path / 'another.db'}")
     assert gc().stdout == ""
     assert "job_nobodys" in gc("--unknown").stdout
+
+
+def test_a_bundle_that_no_job_names_goes_after_the_time_that_is_given(
+    home: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "helpers.py").write_text("VALUE = 1\n")
+    with open_database(home.database_url) as database:
+        bundles = Bundles(database, open_store(home.store_url), home)
+        code = bundles.keep_code("default", tmp_path / "lib", pack(str(tmp_path / "lib")))
+        assert gc("--dry-run").stdout == ""
+        said = gc("--dry-run", "--unused", "0s")
+        assert f"lib@{code.sha256}: no job of project 'default' names this code" in said.stdout
+        assert bundles.of("default").files_of(code)
+        assert f"lib@{code.sha256}" in gc("--unused", "0s", "--grace", "0s").stdout
+        assert bundles.store.keys("bundles") == []
+    with pytest.raises(SpecError, match="--unused: .often. is not a time"):
+        gc("--unused", "often")

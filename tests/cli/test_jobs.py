@@ -18,6 +18,21 @@ def test_jobs_are_listed_with_what_they_cost(run: Run, done: str) -> None:
     assert json.loads(run("ls", "-o", "json").stdout)[0]["id"] == done
 
 
+def test_the_newest_jobs_are_listed_and_how_to_see_the_rest_is_said(
+    run: Run, service: FakeService
+) -> None:
+    made = [service.submit(JOB, "job.yaml") for _ in range(52)]
+    some = run("ls")
+    assert len(some.stdout.splitlines()) == 1 + 50
+    assert some.stderr == "the newest 50 jobs; there are older ones: --limit 100, or --all\n"
+    few = run("ls", "--limit", "2", "-o", "json")
+    assert [row["id"] for row in json.loads(few.stdout)] == made[-1:-3:-1]
+    assert "the newest 2 jobs" in few.stderr
+    for every in (("--all",), ("--limit", "0"), ("--limit", "52"), ("--limit", "1", "--all")):
+        whole = run("ls", *every)
+        assert (len(whole.stdout.splitlines()), whole.stderr) == (1 + 52, "")
+
+
 def test_a_state_that_is_none_names_the_nearest(run: Run) -> None:
     found = run("ls", "--state", "PAUSD")
     assert found.exit_code == 2 and "PAUSED" in found.stderr

@@ -94,3 +94,25 @@ def test_a_reader_that_goes_away_is_no_error(home: Settings) -> None:
     command = f"{sys.executable} -m automata_svc.cli.main --help | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True)
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
+def test_every_help_text_is_whole_and_explains_every_option(
+    path: tuple[str, ...], run: Run
+) -> None:
+    shown = run(*path, "--help").stdout.replace("[ARGS]...", "")
+    assert "..." not in shown
+    with click.Context(cli) as ctx:
+        one: click.Command | None = cli
+        for name in path:
+            assert isinstance(one, click.Group)
+            one = one.get_command(ctx, name)
+    assert one is not None
+    options = [option for option in one.params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+
+
+@pytest.mark.parametrize("path", ["db", "token", "templates", "datasets", "subsets"])
+def test_a_mistyped_command_of_a_group_names_those_there_are(path: str, run: Run) -> None:
+    done = run(path, "lss")
+    assert done.exit_code == 2 and "unknown command 'lss'; " in done.stderr

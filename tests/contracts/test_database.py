@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from automata_svc.database import (
     OVER,
@@ -179,6 +180,31 @@ def test_the_key_of_a_deleted_job_is_free(database: Database) -> None:
     made = make(database, project="p", state="FAILED", idempotency=("k", "f"))
     database.delete_job(made)
     assert submit(database, "k") != made
+
+
+def test_a_key_that_has_expired_makes_a_new_job_for_everybody_who_sends_it_at_once(
+    database: Database,
+) -> None:
+    old = make(database, project="p", idempotency=("k", "f"), key_ttl_s=0.0)
+    assert database.find_submission("p", "k", "f") is None
+    said = at_once(100, lambda i: submit(database, "k", "another"))
+    (new,) = [one for one in said if isinstance(one, str)]
+    again = [one for one in said if not isinstance(one, str)]
+    assert all(type(one) is Replayed and one.job_id == new for one in again), again[:3]
+    assert {one.id for one in database.list_jobs()} == {old, new}
+    assert database.find_submission("p", "k", "another") == new
+    with pytest.raises(KeyReused):
+        submit(database, "k", "f")
+
+
+def test_keys_whose_time_is_over_are_forgotten_and_no_others(database: Database) -> None:
+    for key, ttl_s in (("old", 0.0), ("older", -5.0), ("good", 60.0), ("for ever", None)):
+        make(database, project="p", idempotency=(key, "f"), key_ttl_s=ttl_s)
+    assert database.drop_expired_keys(dry_run=True) == 2
+    assert database.drop_expired_keys() == 2
+    assert database.drop_expired_keys() == 0
+    for key, is_known in (("old", False), ("good", True), ("for ever", True)):
+        assert (database.find_submission("p", key, "f") is not None) == is_known
 
 
 # ---- finding ------------------------------------------------------------------------------------
@@ -465,6 +491,26 @@ def test_numbers_come_back_to_the_last_bit(database: Database) -> None:
         assert database.trial(made, 0).metric == value
 
 
+def test_of_two_rows_of_a_trial_in_one_append_the_last_counts(database: Database, job: str) -> None:
+    token = database.take_lease(job, "a", 60)
+    rows = [row(3, metric=0.25), row(1), row(3, metric=1)]  # a metric may be a whole number
+    database.append(job, token, [("x", "{}")], at=1.0, trials=rows)
+    assert database.trials(job) == [row(1), row(3, metric=1.0)]
+
+
+@pytest.mark.parametrize("more", [{}, {"artefacts": ["k"]}], ids=["alone", "with more"])
+def test_an_append_that_cannot_be_stored_whole_is_not_stored_in_part(
+    database: Database, job: str, more: dict[str, Any]
+) -> None:
+    token = database.take_lease(job, "a", 60)
+    bad = row(1, state=None)
+    with pytest.raises(IntegrityError):
+        database.append(job, token, [("x", "{}")], 1.0, "RUNNING", trials=[row(0), bad], **more)
+    assert list(database.events(job)) == database.trials(job) == []
+    assert (database.get_head(job).seq, database.get_head(job).state) == (0, "QUEUED")
+    assert database.append(job, token, [("x", "{}")], at=1.0, first_seq=1, **more) == 1
+
+
 def test_texts_come_back_as_they_were(database: Database) -> None:
     long = AWKWARD * 10_000  # about 300 kB
     made = database.create_job(name="a", spec=long, plan=AWKWARD, template="", created_at=1.0)
@@ -747,6 +793,54 @@ def test_a_bundle_is_stored_once_and_is_its_project_s_own(database: Database) ->
     assert not database.delete_bundle("q", "template", "mine.py", "a" * 64)
     with pytest.raises(NotFound):
         database.delete_bundle("q", "template", "mine.py", "a" * 64)
+
+
+def test_a_bundle_is_unused_when_no_stored_job_names_it_and_nobody_wanted_it_for_a_while(
+    database: Database,
+) -> None:
+    named, free = bundle("named"), bundle("free")
+    for one in (named, free, replace(named, project="q")):
+        database.add_bundle(one)
+    job = make(database, project="p", state="FAILED", bundles=[("template", "named", named.sha256)])
+    unused = {(one.project, one.name) for one in database.unused_bundles(0.0)}
+    assert unused == {("p", "free"), ("q", "named")}
+    assert database.unused_bundles(60.0) == []
+    assert not database.drop_unused_bundle(named, 0.0)
+    assert not database.drop_unused_bundle(free, 60.0)
+    assert database.drop_unused_bundle(free, 0.0)
+    assert not database.drop_unused_bundle(free, 0.0)
+    for want in (database.get_bundle, database.want_bundle):
+        with pytest.raises(NotFound):
+            want("p", "template", "free", free.sha256)
+    with pytest.raises(SpecError, match="spec.trial.template: free@.* push it again"):
+        make(database, project="p", bundles=[("template", "free", free.sha256)])
+    assert [one.id for one in database.list_jobs()] == [job]
+    database.delete_job(job)
+    assert database.drop_unused_bundle(named, 0.0)
+
+
+def test_a_stored_job_s_bundle_is_never_taken_away_however_close_the_two_come(
+    database: Database,
+) -> None:
+    for turn in range(15):
+        one = bundle(f"n{turn}")
+        database.add_bundle(one)
+
+        def work(i: int, one: BundleRow = one) -> Any:
+            if i % 3 == 0:
+                return database.drop_unused_bundle(one, 0.0)
+            if i % 3 == 1:
+                return database.want_bundle(one.project, one.kind, one.name, one.sha256)
+            return make(database, project="p", bundles=[(one.kind, one.name, one.sha256)])
+
+        said = at_once(9, work)
+        assert all(isinstance(one, NotFound | SpecError | BundleRow | bool | str) for one in said)
+        made = [found for found in said if isinstance(found, str)]
+        if made:
+            assert database.want_bundle("p", one.kind, one.name, one.sha256)
+            assert True not in said
+        else:
+            assert True in said
 
 
 def test_bundles_are_listed_newest_first_in_pages(database: Database) -> None:

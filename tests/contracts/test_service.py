@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from automata_svc.cli.main import cli
+from automata_svc.cli.world import World
 from automata_svc.client.http import Http
 from automata_svc.errors import Conflict, NotFound, SpecError
 from automata_svc.jobs.local import LocalService
@@ -127,6 +130,15 @@ def test_who_begins_to_look_is_shown_at_once_where_the_job_is(place: Place) -> N
     assert seen[-1][0] == "CANCELLED" and all(count for _, count in seen[1:])
 
 
+def test_the_newest_jobs_come_first_and_no_more_than_asked_for(place: Place) -> None:
+    made = [place.service.submit(job_text("newest"), "job.yaml") for _ in range(3)][::-1]
+    for limit, found in ((1, made[:1]), (2, made[:2]), (3, made), (4, made), (None, made)):
+        rows = place.service.jobs(name="newest", limit=limit)
+        assert [row.id for row in rows] == found
+    for job in made:
+        place.service.stop(job)
+
+
 def test_rows_of_jobs_and_trials_agree_with_the_report(place: Place, done: str) -> None:
     row = place.service.find(done)
     assert (row.name, row.state, row.trials) == ("looked-at", "SUCCEEDED", 6)
@@ -167,11 +179,9 @@ def test_the_winner_is_saved_whole(place: Place, done: str, tmp_path: Path) -> N
         place.service.save_best(done, tmp_path / "best")
 
 
-def test_a_job_that_is_over_is_neither_driven_nor_stopped_again(place: Place, done: str) -> None:
+def test_a_job_that_is_over_is_not_driven_again(place: Place, done: str) -> None:
     with pytest.raises(Conflict, match="finished"):
         place.service.drive(done, None, RUNNER)
-    with pytest.raises(Conflict):
-        place.service.pause(done)
     assert place.service.follow(done).state == "SUCCEEDED"  # looking is always possible
 
 
@@ -198,11 +208,6 @@ def test_a_clone_has_the_changes_and_nothing_of_the_run(place: Place, done: str)
     place.service.stop(made)
 
 
-def test_only_what_has_failed_is_tried_again(place: Place, done: str) -> None:
-    with pytest.raises(Conflict):
-        place.service.retry(done)
-
-
 def test_a_template_of_ones_own_comes_along_with_what_it_prints(
     place: Place, tmp_path: Path
 ) -> None:
@@ -226,3 +231,106 @@ def test_a_template_of_ones_own_comes_along_with_what_it_prints(
 def test_what_is_not_there_is_said_with_the_nearest(place: Place, done: str) -> None:
     with pytest.raises(NotFound, match="looked-at"):
         place.service.find("looked-att")
+
+
+# ---- the same verb, the same outcome ------------------------------------------------------------
+
+# How a job comes into a state, one move after the other.
+WAYS = {
+    "QUEUED": (),
+    "STARTING": ("STARTING",),
+    "RUNNING": ("RUNNING",),
+    "PAUSED": ("PAUSED",),
+    "STOPPING": ("RUNNING", "STOPPING"),
+    "SUCCEEDED": ("RUNNING", "SUCCEEDED"),
+    "FAILED": ("FAILED",),
+    "CANCELLED": ("CANCELLED",),
+}
+PAUSED = (0, "{job} is paused; go on with: automata resume {job}", "PAUSED")
+STOPPED = (0, "{job} is stopped; what it found: automata show {job}", "CANCELLED")
+
+# (verb, state) → exit code, what is said, the state afterwards; with nobody at work on the job.
+OUTCOMES = {
+    **{("pause", state): PAUSED for state in ("QUEUED", "STARTING", "RUNNING", "PAUSED")},
+    **{
+        ("stop", state): STOPPED
+        for state in ("QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING", "CANCELLED")
+    },
+    **{
+        (verb, "STOPPING"): (
+            4,
+            f"error: {{job}} is STOPPING: it is about to end and cannot be asked to {verb}",
+            "STOPPING",
+        )
+        for verb in ("pause", "resume")
+    },
+    **{
+        (verb, state): (4, f"error: {{job}} is already finished: {state}", state)
+        for verb in ("pause", "resume", "stop")
+        for state in ("SUCCEEDED", "FAILED", "CANCELLED")
+        if (verb, state) != ("stop", "CANCELLED")
+    },
+    ("retry", "QUEUED"): (0, "{job}", "QUEUED"),
+    ("retry", "FAILED"): (0, "{new}", "FAILED"),
+    ("retry", "CANCELLED"): (0, "{new}", "CANCELLED"),
+    **{
+        ("retry", state): (
+            4,
+            f"error: {{job}} is {state}; only what failed or was cancelled is retried",
+            state,
+        )
+        for state in ("STARTING", "RUNNING", "PAUSED", "STOPPING", "SUCCEEDED")
+    },
+}
+
+
+def in_state(place: Place, state: str) -> str:
+    """A job that has come into a state, and that nobody is at work on."""
+    database = place.behind.database
+    job = place.service.submit(job_text("verbs"), "job.yaml")
+    token = database.take_lease(job, "a test", 30.0)
+    for to in WAYS[state]:
+        summary = database.get_head(job).summary
+        event = ev.encode(ev.JobState(to, "for the test", time.time()))
+        database.append(job, token, [event], time.time(), state=to, summary=summary)
+    database.release(job, token)
+    return job
+
+
+def said_to(place: Place, verb: str, job: str) -> Result:
+    """What `automata VERB JOB` ends with."""
+    return CliRunner().invoke(cli, [verb, job], obj=World(connect=lambda: place.service))
+
+
+@pytest.mark.parametrize(("verb", "state"), sorted(OUTCOMES))
+def test_a_verb_ends_the_same_here_and_there(place: Place, verb: str, state: str) -> None:
+    code, text, afterwards = OUTCOMES[verb, state]
+    job = in_state(place, state)
+    found = said_to(place, verb, job)
+    said = (found.stdout or found.stderr).strip()
+    new = said if "{new}" in text else ""
+    assert (found.exit_code, said) == (code, text.format(job=job, new=new)), found.output
+    assert place.service.find(job).state == afterwards
+    if new:
+        assert new != job and place.service.find(new).state == "QUEUED"
+        assert said_to(place, verb, job).stdout.strip() == new  # however often it is said
+
+
+@pytest.mark.parametrize("verb", ["pause", "stop"])
+@pytest.mark.parametrize("state", ["STARTING", "RUNNING"])
+def test_a_verb_is_handed_to_the_one_at_work(place: Place, verb: str, state: str) -> None:
+    job = in_state(place, state)
+    token = place.behind.database.take_lease(job, "a driver", 30.0)
+    found = said_to(place, verb, job)
+    assert found.exit_code == 0 and f"{job} is asked to {verb}" in found.stdout
+    assert place.service.find(job).state == state
+    waiting = place.behind.database.waiting_commands(job)
+    assert [command.verb for command in waiting] == [verb]
+    place.behind.database.release(job, token)
+
+
+def test_every_verb_has_an_outcome_in_every_state() -> None:
+    """But for a resume of what can go on: it runs the job here, and looks on at a server."""
+    goes_on = {("resume", state) for state in ("QUEUED", "STARTING", "RUNNING", "PAUSED")}
+    every = {(verb, state) for verb in ("pause", "resume", "stop", "retry") for state in WAYS}
+    assert set(OUTCOMES) == every - goes_on

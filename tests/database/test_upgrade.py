@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
 from automata_svc.cli.main import cli
-from automata_svc.database import open_database, schema
+from automata_svc.database import BundleRow, open_database, schema
 from automata_svc.database.upgrade import (
     MIGRATIONS,
     check_database,
@@ -89,6 +90,65 @@ def test_nothing_of_it_is_lost_and_what_is_new_is_filled(old: Settings) -> None:
         about = [event.seq for event in database.events(FINISHED, trial=1)]
         assert len(about) > 5
         assert about == [seq for _, seq, _, _, body in kept if body.startswith('{"trial":1,')]
+
+
+SECOND_VERSION = """
+DROP TABLE totals;
+DROP INDEX submission_keys_by_end; ALTER TABLE submission_keys DROP COLUMN expires_at;
+DROP TABLE IF EXISTS totals; DROP TABLE bundle_uses; ALTER TABLE bundles DROP COLUMN used_at;
+UPDATE automata_schema SET version = 2; UPDATE alembic_version SET version_num = '0002';
+"""
+
+
+@pytest.fixture
+def second(home: Settings) -> Settings:
+    """A home as the second version left it: a job that names bundles, and its retry."""
+    text, data, code = (64 * digit for digit in "abc")
+    trial = {"template": f"mine@{text}", "dataset": {"name": f"rows.v1@{data}"}}
+    with open_database(home.database_url) as database:
+        for kind, name, sha256 in (
+            ("template", "mine", text), ("dataset", "rows.v1", data), ("code", "lib", code),
+            ("code", "unnamed", code),
+        ):  # fmt: skip
+            database.add_bundle(BundleRow("p", kind, name, sha256, 1, "{}", 5.0, None))
+        for job, key in (("job_1", "k"), ("job_2", "retry job_1")):
+            database.create_job(
+                name="a", plan="", created_at=5.0, project="p", job_id=job, idempotency=(key, "f"),
+                spec=json.dumps({"spec": {"trial": trial}}),
+                template=json.dumps({"code": {"name": "lib", "sha256": code}}),
+            )  # fmt: skip
+    connection = sqlite3.connect(home.home / "automata.db")
+    connection.executescript(SECOND_VERSION)
+    connection.close()
+    return home
+
+
+def test_keys_of_the_second_version_last_a_day_from_their_submission(second: Settings) -> None:
+    open_database(second.database_url).close()
+    connection = sqlite3.connect(second.home / "automata.db")
+    found = connection.execute("SELECT key, expires_at FROM submission_keys ORDER BY key")
+    assert found.fetchall() == [("k", 86_405.0), ("retry job_1", None)]
+    connection.close()
+    assert check_database(second.database_url) == (schema.VERSION, [])
+
+
+def test_bundles_that_jobs_of_the_second_version_name_stay(second: Settings) -> None:
+    with open_database(second.database_url) as database:
+        assert [one.name for one in database.unused_bundles(0.0)] == ["unnamed"]
+        assert database.unused_bundles(60.0) == []  # as if pushed at the upgrade
+
+
+def test_its_jobs_that_are_over_are_in_the_totals(old: Settings) -> None:
+    with open_database(old.database_url) as database:
+        over, live = database.counted()
+        heads = database.list_jobs()
+    ended = [head for head in heads if head.ended_at is not None]
+    assert ended and len(live) == len(heads) - len(ended)
+    for name in ("jobs", "jobs_submitted"):
+        assert sum(one.value for one in over if one.name == name) == len(ended)
+    assert {one.labels["project"] for one in over if one.name == "jobs_submitted"} == {
+        head.project for head in ended
+    }
 
 
 def test_its_finished_job_is_read_and_its_interrupted_one_goes_on(old: Settings) -> None:
@@ -177,16 +237,18 @@ def run(*words: str, exit_code: int = 0) -> str:
 
 
 def test_db_check_says_that_an_upgrade_is_due_and_db_upgrade_makes_it(old: Settings) -> None:
-    assert "schema 1, this version needs 2: run `automata db upgrade`" in run("check", exit_code=1)
-    assert "schema 1 → 2" in run("upgrade")
-    assert "up to date (schema 2)" in run("check")
-    assert "up to date already (schema 2)" in run("upgrade")
+    assert f"schema 1, this version needs {schema.VERSION}: run `automata db upgrade`" in run(
+        "check", exit_code=1
+    )
+    assert f"schema 1 → {schema.VERSION}" in run("upgrade")
+    assert f"up to date (schema {schema.VERSION})" in run("check")
+    assert f"up to date already (schema {schema.VERSION})" in run("upgrade")
 
 
 def test_db_check_says_that_there_is_nothing_yet(home: Settings) -> None:
     assert "no tables of ours yet: run `automata db upgrade`" in run("check", exit_code=1)
-    assert "made (schema 2)" in run("upgrade")
-    assert "up to date (schema 2)" in run("check")
+    assert f"made (schema {schema.VERSION})" in run("upgrade")
+    assert f"up to date (schema {schema.VERSION})" in run("check")
 
 
 def test_db_check_names_what_somebody_else_has_changed(home: Settings) -> None:

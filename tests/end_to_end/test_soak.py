@@ -15,9 +15,11 @@ from tests.end_to_end.conftest import at_any_parallelism
 from tests.end_to_end.serving import Served, ended_as, slow_job
 
 KILLS = int(os.environ.get("AUTOMATA_SOAK_KILLS", "1000"))
-KINDS = ("api", "controller", "driver", "worker", "ray")
-JOBS = 3  # at a time
-LONGEST_S = 12.0  # between two kills: long enough for something to happen in between
+# How often each is killed, relative to the others: a new Ray takes ten seconds, in which there is
+# nothing else to kill.
+KINDS = {"api": 2, "controller": 2, "driver": 3, "worker": 3, "ray": 1}
+JOBS = 6  # of a round; some wait while others run
+SHORTEST_S, LONGEST_S = 0.05, 12.0  # between two kills: at once, and when much has happened since
 WAIT_S = 600.0  # for what is left once the killing is over
 
 
@@ -31,9 +33,11 @@ def test_a_soak_of_kills_over_every_process_of_a_service(tmp_path, ray_temp_dir,
     rng, kills, jobs, began = random.Random(seed), Counter(), 0, time.monotonic()
     while kills.total() < KILLS:
         home = tmp_path / f"home{jobs}"
-        served = Served(home, ray_temp_dir, is_split=True)
+        # So many deaths in a row are the soak's doing, not the jobs'.
+        patient = ("--give-up-after", str(KILLS))
+        served = Served(home, ray_temp_dir, arguments=patient, is_split=True)
         try:
-            jobs += one_round(served, rng, kills, at_any_parallelism(whole), f"seed {seed}")
+            jobs += one_round(served, rng, kills, at_any_parallelism(whole), seed, capsys)
         finally:
             served.close()
         shutil.rmtree(home)
@@ -48,7 +52,12 @@ def test_a_soak_of_kills_over_every_process_of_a_service(tmp_path, ray_temp_dir,
 
 
 def one_round(
-    served: Served, rng: random.Random, kills: Counter[str], whole: dict[str, object], seed: str
+    served: Served,
+    rng: random.Random,
+    kills: Counter[str],
+    whole: dict[str, object],
+    seed: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> int:
     """Some jobs on a service of their own, killed at until they are over; how many there were."""
     served.slow_down(rng.choice((0.1, 0.3, 1.0)))
@@ -59,17 +68,25 @@ def one_round(
     ]
     limit = time.monotonic() + 40 * KILLS
     while kills.total() < KILLS and any(served.state(job) not in JOB_ENDS for job in jobs):
-        assert time.monotonic() < limit, f"{seed}: they never end\n{served.words()}"
-        time.sleep(rng.uniform(0, LONGEST_S))
-        # Whoever was met least; drivers and workers are not there all the time.
-        kind = min(KINDS, key=lambda kind: kills[kind] + rng.uniform(0, 1 + kills.total() / 5))
+        assert time.monotonic() < limit, f"seed {seed}: they never end\n{served.words()}"
+        time.sleep(SHORTEST_S * (LONGEST_S / SHORTEST_S) ** rng.random())
+        kind = next_of(kills, rng)
         if not served.kill(kind, rng):
             continue
         kills[kind] += 1
+        if kills.total() % 20 == 0:
+            with capsys.disabled():
+                print(f"{kills.total()} of {KILLS} kills", flush=True)
         if kind in served.roles:
             time.sleep(rng.choice((0.0, 0.0, 3.0)))
             served.start()
     served.until_over(*jobs, patience_s=WAIT_S)
     for job in jobs:
-        assert ended_as(served, job) == whole, f"{seed}: {job}\n{served.words()}"
+        assert ended_as(served, job) == whole, f"seed {seed}: {job}\n{served.words()}"
     return len(jobs)
+
+
+def next_of(kills: Counter[str], rng: random.Random) -> str:
+    """Whoever was met least for its weight, roughly: workers are not there all the time."""
+    loose = 1 + kills.total() / sum(KINDS.values())
+    return min(KINDS, key=lambda kind: kills[kind] / KINDS[kind] + rng.uniform(0, loose))

@@ -76,13 +76,18 @@ class MemoryDatabase:
     """One job's log, with the lease that guards it: as the database does it, in a list."""
 
     def __init__(self, plan: SearchPlan) -> None:
-        self.record = SimpleNamespace(id=plan.job, plan=json.dumps(plan.to_json()), driver="cli")
+        self.record = SimpleNamespace(
+            id=plan.job, plan=json.dumps(plan.to_json()), driver="cli", project="p", queue="q",
+            created_at=1000.0,
+        )  # fmt: skip
         self.rows: list[StoredEvent] = []
         self.tokens = itertools.count(1)
         self.token, self.held = 0, False
 
     def get_job(self, job: str) -> Any:
         return self.record
+
+    get_head = get_job
 
     def events(self, job: str, after: int = 0) -> Iterator[StoredEvent]:
         return iter(self.rows[after:])

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from automata_svc.blobs.evicting import RECENT_S, cached
 from automata_svc.errors import Damaged, NotFound, SpecError
+from automata_svc.jobs.bundles import Bundles, cache_of, pack
 from automata_svc.jobs.local import LocalService
+from automata_svc.settings import Settings
 from automata_svc.spec.bundle import bundle_key
 from automata_svc.trials.templates import packaged_folder
 from tests.jobs.build import RUNNER, job_text, trial
@@ -276,3 +279,28 @@ def test_a_secrets_value_is_nowhere_but_in_the_program(secretive, tmp_path):
     for path in home.rglob("*"):
         if path.is_file():
             assert b"supersecret" not in path.read_bytes(), path
+
+
+# ---- room ---------------------------------------------------------------------------------------
+
+
+def test_what_is_unpacked_stays_within_its_room_and_comes_back_when_it_is_wanted(service, tmp_path):
+    settings = replace(service.settings, cache_bytes=30)
+    bundles = Bundles(service.database, service.store, settings)
+    kept = []
+    for word in ("first", "second"):
+        folder = Path(library(tmp_path / word / "lib", word))
+        kept.append(bundles.keep_code("default", folder, pack(str(folder))))
+    own = bundles.of("default")
+    for code in (kept[0], kept[1], kept[0]):
+        assert len(own.files_of(code)) == 1
+        (entry,) = cached(cache_of(settings))
+        assert entry.path.name == code.sha256
+        long_ago = entry.used_at - RECENT_S
+        os.utime(entry.path / "index.json", (long_ago, long_ago))
+
+
+@pytest.mark.parametrize("size", ["50GB", "-1", "1.5", "²"])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(SpecError, match="AUTOMATA_CACHE_BYTES: .* is no number of bytes"):
+        Settings.from_env({"AUTOMATA_CACHE_BYTES": size})

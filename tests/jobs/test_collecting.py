@@ -47,6 +47,12 @@ class Ledger:
     def list_stale_uploads(self, before: float) -> list[Any]:
         return []
 
+    def unused_bundles(self, unused_s: float) -> list[Any]:
+        return []
+
+    def drop_expired_keys(self, dry_run: bool) -> int:
+        return 0
+
 
 class World:
     """Jobs that use subsets and collectors that take them away, on one stage."""

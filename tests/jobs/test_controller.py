@@ -17,7 +17,7 @@ from automata_svc.jobs.hosted import Hosted
 from automata_svc.jobs.launch import Node, Order, Word, driver_id, job_of
 from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.moves import faults_in_a_row, move
-from automata_svc.jobs.reconcile import LEASELESS_S, LEAVE_S, START_S, Seen, next_step
+from automata_svc.jobs.reconcile import LEASELESS_S, LEAVE_S, PENDING_S, START_S, Seen, next_step
 from automata_svc.jobs.tenancy import Caller
 from automata_svc.jobs.workplace import WORKPLACES
 from automata_svc.tuning.inputs import VERBS
@@ -255,6 +255,38 @@ def test_a_job_whose_drivers_get_no_further_fails_with_the_last_ones_words(world
     assert world.service.replay(job) == []
 
 
+NO_PACKAGES = """runtime_env setup failed: Failed to set up runtime environment.
+ray._private.runtime_env.utils.SubprocessCalledProcessError: pip returned 1
+    ERROR: Could not find a version that satisfies the requirement timmm (from versions: none)
+    ERROR: No matching distribution found for timmm"""
+
+
+def test_a_job_whose_packages_cannot_be_installed_fails_at_once_in_pips_words(world):
+    job = world.submit()
+    world.steps(2)
+    world.cluster.ends(f"{job}-a1", message=NO_PACKAGES)
+    world.steps(2)
+    head = world.head(job)
+    assert (head.state, head.attempt) == ("FAILED", 1)
+    assert json.loads(head.summary)["reason"] == (
+        "driver 1 did not start: the job's packages cannot be installed: "
+        "No matching distribution found for timmm"
+    )
+    assert world.service.replay(job) == []
+
+
+def test_a_job_that_has_run_with_its_packages_is_given_time_to_get_them_again(world):
+    job = world.submit()
+    world.steps()
+    assert world.drive(job, recycle_after=1) == 0
+    for attempt in (2, 3):
+        world.steps(3)
+        assert world.head(job).attempt == attempt
+        world.cluster.ends(f"{job}-a{attempt}", message=NO_PACKAGES)
+    world.steps(3)
+    assert (world.head(job).state, world.head(job).attempt) == ("STARTING", 4)
+
+
 def test_an_attempt_that_achieves_something_starts_the_count_anew():
     said = json.dumps({"verb": "requeue", "reason": "x"})
     dies = [("driver_started", "{}"), ("segment_started", "{}"), ("command", said)]
@@ -455,6 +487,7 @@ def seen(**fields: object) -> Seen:
 
 
 OVER = Word("d", "FAILED", "exit code 1\nlast words")
+INSTALLS = Word("d", "PENDING", "")
 
 
 @pytest.mark.parametrize(
@@ -472,9 +505,12 @@ OVER = Word("d", "FAILED", "exit code 1\nlast words")
         (seen(state="STARTING", is_leased=False, word=OVER), "requeue"),
         (seen(state="STARTING", is_leased=False, idle_s=START_S + 1), "stop"),
         (seen(state="STARTING", is_leased=True, idle_s=START_S + 1), "stop"),
+        (seen(state="STARTING", is_leased=False, word=INSTALLS, idle_s=START_S + 1), None),
+        (seen(state="STARTING", is_leased=False, word=INSTALLS, idle_s=PENDING_S + 1), "stop"),
         (seen(state="QUEUED", is_leased=False), None),
         (seen(state="QUEUED", is_leased=False, word=OVER), "settle"),
         (seen(state="QUEUED", is_leased=False, idle_s=LEAVE_S + 1), "stop"),
+        (seen(state="CANCELLED", is_leased=False, word=INSTALLS, idle_s=LEAVE_S + 1), None),
         (seen(state="PAUSED", is_leased=True, word=OVER), None),
         (seen(state="PAUSED", is_leased=False, word=None), "settle"),
         (seen(state="SUCCEEDED", is_leased=False, word=OVER), "settle"),

@@ -182,7 +182,7 @@ def test_a_stop_reaches_the_driver_and_ends_the_job_for_good(service):
     state = drive(service, job, on_events(stop))
     assert state.state == "CANCELLED" and state.move.reason == "seen enough"
     assert service.store.keys(f"checkpoints/{job}") == []
-    for verb in (service.stop, service.pause, lambda j: drive(service, j)):
+    for verb in (service.pause, lambda j: drive(service, j)):
         with pytest.raises(Conflict, match="already finished: CANCELLED"):
             verb(job)
 

@@ -99,8 +99,11 @@ def test_a_store_that_is_away_for_a_while_costs_no_line(service):
 def test_files_of_a_command_lines_driver_are_read_too(service):
     file = service.settings.home / "logs" / JOB / "trial-2.txt"
     file.parent.mkdir(parents=True)
-    file.write_text("from here\n")
+    file.write_text("from here\nand ha")
     assert texts(logs.read(service, JOB, trial=2)) == ["from here"]
+    assert texts(logs.read(service, JOB, trial=2, is_over=True)) == ["from here", "and ha"]
+    file.write_text("from here\nand half\n")
+    assert texts(logs.read(service, JOB, trial=2, after=1)) == ["and half"]
 
 
 @pytest.mark.parametrize("text", ["\ud800 lone\n", "nul \0 byte\n", "naïve ∂\n"])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,21 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from automata_svc.blobs import BlobStore, Entry, open_store
+from automata_svc.blobs.evicting import cached
 from automata_svc.database import BundleRow, UploadRow, open_database
 from automata_svc.database.store import Database
-from automata_svc.errors import Conflict, NotFound
-from automata_svc.jobs.retention import GRACE_S, Collector, Removal, RetentionWorker, delete_job
+from automata_svc.errors import Conflict, NotFound, SpecError
+from automata_svc.jobs.bundles import Bundles, Code, cache_of, pack
+from automata_svc.jobs.retention import (
+    GRACE_S,
+    UNUSED_S,
+    Collector,
+    Removal,
+    RetentionWorker,
+    delete_job,
+)
+from automata_svc.jobs.tenancy import OPERATOR
+from automata_svc.jobs.uploads import Uploads
 from automata_svc.selection.artefacts import load_or_build
 from automata_svc.settings import Settings
 from tests.selection.test_artefacts import DATASET, request
@@ -75,6 +89,12 @@ class Place:
             if path.is_file():
                 at = path.stat().st_mtime - seconds
                 os.utime(path, (at, at))
+        for path in (self.settings.home / "cache").rglob("index.json"):
+            at = path.stat().st_mtime - seconds
+            os.utime(path, (at, at))
+        with sqlite3.connect(self.settings.home / "automata.db") as database:
+            database.execute("UPDATE bundles SET used_at = used_at - ?", (seconds,))
+        database.close()
 
     def job(
         self,
@@ -507,3 +527,114 @@ def test_in_any_order_what_lives_stays_and_what_was_deleted_goes(
         assert place.store.keys("deleted") == []
     finally:
         place.database.close()
+
+
+# ---- bundles ------------------------------------------------------------------------------------
+
+
+def push(place: Place, folder: Path, value: str) -> Code:
+    """Code as a command line keeps it."""
+    (folder / "mine").mkdir(parents=True, exist_ok=True)
+    (folder / "mine" / "helpers.py").write_text(f"VALUE = {value!r}\n")
+    bundles = Bundles(place.database, place.store, place.settings)
+    return bundles.keep_code("default", folder / "mine", pack(str(folder / "mine")))
+
+
+def naming(place: Place, code: Code, state: str = "FAILED") -> str:
+    return place.database.create_job(
+        name="a", spec='{"spec": {}}', plan="{}", template="{}", created_at=place.now,
+        state=state, bundles=[("code", code.name, code.sha256)],
+    )  # fmt: skip
+
+
+def test_a_bundle_that_no_job_names_goes_with_its_bytes_and_what_was_unpacked_of_it(
+    place: Place, tmp_path: Path
+) -> None:
+    free, named = push(place, tmp_path, "free"), push(place, tmp_path, "named")
+    own = Bundles(place.database, place.store, place.settings).of("default")
+    job = naming(place, named)
+    for code in (free, named):
+        assert own.files_of(code)
+    place.pass_time(UNUSED_S - 1)
+    assert place.round() == []
+    place.pass_time(1)
+    for dry_run in (True, False):
+        found = [(one.kind, one.name) for one in place.collector().rounds(dry_run)]
+        assert found[0] == ("bundle", f"mine@{free.sha256}")
+    assert found[1:] == [("bundle", free.sha256), ("cache", free.sha256)]
+    assert place.store.keys("bundles") == [f"bundles/{named.sha256}"]
+    assert [one.path.name for one in cached(cache_of(place.settings))] == [named.sha256]
+    delete_job(place.database, place.store, place.settings, job)
+    place.pass_time(UNUSED_S)
+    place.round()
+    assert place.store.keys("bundles") == [] == cached(cache_of(place.settings))
+
+
+def test_what_is_pushed_again_is_safe_as_if_it_were_new(place: Place, tmp_path: Path) -> None:
+    code = push(place, tmp_path, "x")
+    place.pass_time(UNUSED_S)
+    assert push(place, tmp_path, "x") == code
+    assert place.round() == []
+    uploads = Uploads(Bundles(place.database, place.store, place.settings), place.clock)
+    place.pass_time(UNUSED_S)
+    size = place.store.size(f"bundles/{code.sha256}")
+    begun = uploads.begin(OPERATOR, "default", "code", code.name, code.sha256, size)
+    assert begun.bundle is not None
+    assert place.round() == []
+
+
+def test_another_database_s_bytes_are_left_in_a_shared_store(place: Place, tmp_path: Path) -> None:
+    code = push(place, tmp_path, "x")
+    place.pass_time(UNUSED_S)
+    (gone,) = place.round(owns_store=False)
+    assert (gone.kind, gone.blobs) == ("bundle", 0)
+    assert place.store.keys("bundles") == [f"bundles/{code.sha256}"]
+
+
+def test_pushing_submitting_and_collecting_at_once_leave_no_job_without_its_bundle(
+    place: Place, tmp_path: Path
+) -> None:
+    """Collectors that wait for nothing: what is pushed may go at once, what a job names may not."""
+    made: list[tuple[str, Code]] = []
+    refused: list[SpecError] = []
+    over = threading.Event()
+
+    def submit(who: int) -> None:
+        for turn in range(25):
+            code = push(place, tmp_path / str(who), f"{turn % 3}")
+            try:
+                made.append((naming(place, code), code))
+            except SpecError as error:
+                refused.append(error)
+
+    def collect() -> None:
+        while not over.wait(0.02):
+            place.round(unused_s=0.0, grace_s=0.0)
+
+    with ThreadPoolExecutor(5) as pool:
+        collecting = pool.submit(collect)
+        for one in [pool.submit(submit, who) for who in range(3)]:
+            one.result(60)
+        over.set()
+        collecting.result(60)
+    assert made and all("push it again" in str(error) for error in refused)
+    place.round(unused_s=0.0, grace_s=0.0)
+    own = Bundles(place.database, place.store, place.settings).of("default")
+    for _, code in made:
+        assert own.files_of(code)
+
+
+# ---- keys ---------------------------------------------------------------------------------------
+
+
+def test_idempotency_keys_go_when_their_time_is_over(place: Place) -> None:
+    for key, ttl_s in (("old", 0.0), ("good", DAY)):
+        place.database.create_job(
+            name="a", spec='{"spec": {}}', plan="{}", template="{}", created_at=START,
+            project="p", idempotency=(key, "f"), key_ttl_s=ttl_s,
+        )  # fmt: skip
+    for dry_run in (True, False):
+        (gone,) = place.collector().rounds(dry_run)
+        assert (gone.kind, gone.name) == ("keys", "1 idempotency keys")
+    assert place.round() == []
+    assert place.database.find_submission("p", "good", "f") is not None

@@ -60,7 +60,7 @@ def test_old_tables_are_not_changed_by_whoever_opens_them(postgres: Cluster) -> 
     name = postgres.create(template="template0")
     url = postgres.url(name)
     try:
-        _at_version_1(url)
+        _at_version(url, "0001")
         events = "SELECT seq, trial FROM events ORDER BY seq"
         postgres.sql(
             "INSERT INTO jobs VALUES ('j', 'n', 'p', 'FAILED', 2, 0, NULL, NULL, 1, 7, '{}')",
@@ -80,7 +80,39 @@ def test_old_tables_are_not_changed_by_whoever_opens_them(postgres: Cluster) -> 
         postgres.drop(name)
 
 
-def _at_version_1(url: str) -> None:
+def test_keys_and_bundles_of_the_second_version_are_filled_in(postgres: Cluster) -> None:
+    name = postgres.create(template="template0")
+    url, a, b = postgres.url(name), "a" * 64, "b" * 64
+    spec = f'{{"spec": {{"trial": {{"template": "mine@{a}", "dataset": {{"name": "x"}}}}}}}}'
+    try:
+        _at_version(url, "0002")
+        postgres.sql(
+            "INSERT INTO jobs (id, name, project, state, seq, token, created_at, updated_at, "
+            "summary) VALUES ('j', 'n', 'p', 'FAILED', 0, 0, 1, 7, '{}')",
+            f"INSERT INTO submissions VALUES ('j', '{spec}', '{{}}', "
+            f"'{{\"code\": {{\"name\": \"lib\", \"sha256\": \"{b}\"}}}}')",
+            "INSERT INTO submission_keys VALUES ('p', 'k', 'f', 'j')",
+            "INSERT INTO submission_keys VALUES ('p', 'retry job_1', 'f', 'j')",
+            *(
+                "INSERT INTO bundles (project, kind, name, sha256, size, manifest, created_at) "
+                f"VALUES ('p', '{kind}', '{named}', '{sha256}', 1, '{{}}', 1)"
+                for kind, named, sha256 in
+                (("template", "mine", a), ("code", "lib", b), ("code", "unnamed", b))
+            ),
+            database=name,
+        )  # fmt: skip
+        assert upgrade_database(url) == (2, schema.VERSION)
+        assert check_database(url) == (schema.VERSION, [])
+        keys = "SELECT key, expires_at FROM submission_keys ORDER BY key"
+        assert postgres.sql(keys, database=name) == [("k", 86_401.0), ("retry job_1", None)]
+        with open_database(url) as database:
+            assert [one.name for one in database.unused_bundles(0.0)] == ["unnamed"]
+            assert database.unused_bundles(60.0) == []
+    finally:
+        postgres.drop(name)
+
+
+def _at_version(url: str, revision: str) -> None:
     from alembic import command
 
     from automata_svc.database.backends import open_engine
@@ -88,7 +120,7 @@ def _at_version_1(url: str) -> None:
 
     engine, _ = open_engine(url, 5.0)
     with engine.begin() as connection:
-        command.upgrade(_config(connection), "0001")
+        command.upgrade(_config(connection), revision)
     engine.dispose()
 
 
@@ -110,7 +142,8 @@ def test_upgrades_at_the_same_moment_make_the_tables_once(postgres: Cluster) -> 
             for _ in range(3)
         ]
         said = [one.communicate() for one in racers]
-        assert sorted(out.strip() for out, _ in said) == ["2", "2", "None"], said
+        now = str(schema.VERSION)
+        assert sorted(out.strip() for out, _ in said) == [now, now, "None"], said
         assert check_database(postgres.url(name)) == (schema.VERSION, [])
     finally:
         postgres.drop(name)
@@ -313,7 +346,8 @@ def test_a_commit_whose_answer_is_lost_is_found_out_about(
             job = make(database)
             token = database.take_lease(job, "a", 3600)
             database.append(job, token, [("x", "1")], at=1.0, first_seq=1)
-            wire.cut_after = lambda data: b"COMMIT" in data
+            # An append is one statement, and its own commit; a submission is several, and another.
+            wire.cut_after = lambda data: b"INSERT INTO events" in data or b"COMMIT" in data
             with pytest.raises(Unavailable):
                 database.append(job, token, [("x", "2"), ("x", "3")], at=1.0, first_seq=2)
             with pytest.raises(Unavailable):
@@ -337,11 +371,55 @@ def test_a_wire_that_is_cut_before_the_commit_has_stored_nothing(
             job = make(database)
             token = database.take_lease(job, "a", 3600)
             wire.cut_after = lambda data: b"INSERT INTO events" in data
-            with pytest.raises(Unavailable):
-                database.append(job, token, [("x", "1")], at=1.0, first_seq=1)
+            with pytest.raises(Unavailable):  # what goes with more than events has a transaction
+                database.append(job, token, [("x", "1")], at=1.0, artefacts=["a"], first_seq=1)
+            assert wire.cuts == 1
             wire.cut_after = lambda data: False
             assert database.get_head(job).seq == 0
             assert database.append(job, token, [("x", "1")], at=1.0, first_seq=1) == 1
+
+
+def test_what_a_driver_and_a_reader_do_most_is_one_way_to_the_server_and_back(
+    postgres: Cluster, postgres_url: str
+) -> None:
+    sent: list[bytes] = []
+
+    def listen(data: bytes) -> bool:
+        sent.append(data)
+        return False
+
+    with wire_to(postgres.port) as wire:
+        with open_database(postgres.url(name_of(postgres_url), port=wire.port)) as database:
+            job = make(database)
+            token = database.take_lease(job, "a", 3600)
+            database.append(job, token, [("x", "1")], at=1.0, first_seq=1)
+            database.get_head(job)  # by now there is a connection for each of the two
+            wire.cut_after = listen
+            database.append(job, token, [("x", "2")], 1.0, trials=[row(0)], first_seq=2)
+            assert len(sent) == 1
+            database.get_head(job)
+            assert len(sent) == 2
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used_again(
+    postgres: Cluster, database: Database
+) -> None:
+    for _ in range(3):
+        job = make(database)
+        postgres.restart()
+        assert database.get_head(job).id == job  # at once: nothing has asked whether it lives
+
+
+def test_a_text_that_is_too_long_for_its_column_is_refused_and_not_cut(database: Database) -> None:
+    job = make(database)
+    token = database.take_lease(job, "a", 60)
+    for batch, rows in (
+        ([("k" * 33, "{}")], []),
+        ([("x", "{}")], [row(0, state="S" * 17)]),
+    ):
+        with pytest.raises(SpecError, match="too long"):
+            database.append(job, token, batch, at=1.0, trials=rows)
+    assert list(database.events(job)) == []
 
 
 # ---- others -------------------------------------------------------------------------------------

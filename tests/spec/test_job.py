@@ -419,6 +419,33 @@ def test_a_bare_number_is_a_label() -> None:
     assert parse_job(json.dumps(data)).metadata.labels == {"ticket": "412", "team": "lang"}
 
 
+@pytest.mark.parametrize(
+    ("labels", "pointer", "said"),
+    [
+        ({"k" * 64: "v"}, "metadata.labels", "has 64 characters; a key has 1 to 63"),
+        ({"": "v"}, "metadata.labels", "a key is empty; a key has 1 to 63"),
+        ({"k": "ü" * 64}, "metadata.labels.k", "64 characters; a label's value has at most 63"),
+        ({f"k{n}": "v" for n in range(65)}, "metadata.labels", "65 labels; a job has at most 64"),
+    ],
+)
+def test_labels_that_are_too_long_or_too_many_are_refused(
+    labels: dict[str, str], pointer: str, said: str
+) -> None:
+    data = job_data()
+    data["metadata"]["labels"] = labels
+    with pytest.raises(SpecError) as caught:
+        parse_job(json.dumps(data))
+    (problem,) = caught.value.problems
+    assert (problem.pointer, said in problem.message) == (pointer, True)
+
+
+def test_the_longest_labels_and_the_most_of_them_are_taken() -> None:
+    data = job_data()
+    labels = {f"{n:02}" + "ключ"[: n % 4] * 15: "ü" * 63 for n in range(63)} | {"k" * 63: ""}
+    data["metadata"]["labels"] = labels
+    assert parse_job(json.dumps(data)).metadata.labels == labels
+
+
 # ---- there and back -----------------------------------------------------------------------------
 
 _scalars = (

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from automata_svc.blobs.evicting import evict
 from automata_svc.spec.archive import pack_folder
 from automata_svc.trials.errors import TemplateError
 from automata_svc.trials.surroundings import HIDDEN, Surroundings, importable, variables
@@ -50,6 +51,19 @@ def test_two_folders_with_modules_of_one_name_never_mix(tmp_path: Path):
                 import helpers
     assert {name for name in set(sys.modules) - before if name.partition(".")[0] in
             ("helpers", "pkg")} == set()  # fmt: skip
+
+
+def test_code_is_not_taken_away_under_trials_that_may_still_import_of_it(tmp_path: Path):
+    packed = pack_folder(folder(tmp_path / "lib", late_of_mine="VALUE = 7\n"))
+    around = Surroundings(code=packed.sha256, cache=str(tmp_path / "cache"), cache_bytes=0)
+    entry = tmp_path / "cache" / packed.sha256
+    with around.in_place(lambda sha256: packed.data):
+        assert not evict(entry, recent_s=0.0)
+        import late_of_mine
+
+        assert late_of_mine.VALUE == 7
+    assert evict(entry, recent_s=0.0)
+    assert not entry.exists()
 
 
 def test_modules_are_run_anew_each_time(tmp_path: Path):

@@ -7,13 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from automata_svc.spec.job import NotifySpec, RetentionSpec
+from automata_svc.spec.labels import MAX_LABELS, MAX_LENGTH
 from automata_svc.spec.wire.base import Answer, Asked, NextPage, Time
 
 JobStateName = Literal[
     "QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING", "SUCCEEDED", "FAILED", "CANCELLED"
 ]
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
-Label = Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00]*$")]
+LabelKey = Annotated[str, Field(min_length=1, max_length=MAX_LENGTH, pattern=r"^[^\x00]*$")]
+LabelValue = Annotated[str, Field(max_length=MAX_LENGTH, pattern=r"^[^\x00]*$")]
 
 EXAMPLE_JOB: dict[str, Any] = {
     "id": "job_01K0A8S0M2Z7Q4W9X3Y5T6V8R1",
@@ -106,14 +108,17 @@ class JobList(Answer):
 class JobPatch(Asked):
     """What may be changed of a job, by JSON merge-patch: what is left out stays.
 
-    A label given as null is removed; receivers are replaced as a whole.
+    A label given as null is removed; receivers are replaced as a whole. A job has up to 64 labels,
+    keys and values of up to 63 characters.
     """
 
     priority: Annotated[int, Field(ge=0, le=100, strict=True)] | None = None
     queue: (
         Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None
     ) = None
-    labels: Annotated[dict[Label, Label | None], Field(max_length=100)] | None = None
+    labels: (
+        Annotated[dict[LabelKey, LabelValue | None], Field(max_length=2 * MAX_LABELS)] | None
+    ) = None
     notify: Annotated[tuple[NotifySpec, ...], Field(max_length=100)] | None = None
     retention: RetentionSpec | None = None
 
