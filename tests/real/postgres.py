@@ -62,6 +62,7 @@ class Cluster:
     bin: Path
     folder: Path
     port: int
+    keeps: bool = False  # what is committed outlives the plug of the machine; no test pulls it
     _process: subprocess.Popen[bytes] | None = None
     _count: int = field(default=0)
 
@@ -79,8 +80,8 @@ class Cluster:
             "listen_addresses=127.0.0.1",
             "max_connections=100",
             "shared_buffers=64MB",
-            "fsync=off",  # no test pulls the plug of the machine
-            "full_page_writes=off",
+            f"fsync={'on' if self.keeps else 'off'}",
+            f"full_page_writes={'on' if self.keeps else 'off'}",
         ):
             command += ["-c", setting]
         with open(self.folder / "log", "ab") as log:
