@@ -136,16 +136,27 @@ def test_readers_wait_while_the_database_is_away(database, monkeypatch):
     job, token = job_in(database)
     last_seqs = database.last_seqs
 
+    asked = 0
+
     def away(ids):
+        nonlocal asked
+        asked += 1
         raise Unavailable("it restarts")
+
+    async def asked_again() -> None:
+        """A question was asked and refused that began after this call."""
+        until = asked + 2
+        while asked < until:
+            await asyncio.sleep(0.005)
 
     async def scene() -> tuple[str, str]:
         feed = Feed(database, encode, poll_s=0.01)
         reader = asyncio.create_task(read_all(feed, job))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         monkeypatch.setattr(database, "last_seqs", away)
+        await asked_again()
         write(database, job, token, 5, "SUCCEEDED")
-        await asyncio.sleep(0.1)
+        await asked_again()
         assert not reader.done()
         monkeypatch.setattr(database, "last_seqs", last_seqs)
         return await reader
