@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -35,6 +37,7 @@ CHECKED = (
 JOBS = ("fuzz-done", "fuzz-queued", "fuzz-paused", "fuzz-external")
 # uvicorn's own words for what it cannot read: here, paths of more than 64 KiB.
 NO_HTTP = "Invalid HTTP request received."
+MOST_LINE = 60_000  # bytes of a request line that it reads for sure
 
 asked = 0
 
@@ -67,6 +70,10 @@ def modes(schema: Any, method: str, path: str) -> tuple[GenerationMode, ...]:
     return (GenerationMode.POSITIVE, *((GenerationMode.NEGATIVE,) if takes else ()))
 
 
+def line_length(case: Any) -> int:
+    return len(urlencode(case.query or {}, doseq=True, errors="replace"))
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(("method", "path"), routes())
 def test_a_route_answers_what_it_declares(
@@ -97,7 +104,12 @@ def test_a_route_answers_what_it_declares(
                 case.headers["Accept"] = "application/json"
             if isinstance(case.body, dict) and "wait_s" in case.body:
                 case.body["wait_s"] = 0  # what is tested is not patience
-            answer = case.call(headers=headers, timeout=60)
+            try:
+                answer = case.call(headers=headers, timeout=60)
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+                # uvicorn hangs up on such a request line, now and then before its 400 is read.
+                assert line_length(case) > MOST_LINE
+                return
             if answer.status_code != 400 or answer.text != NO_HTTP:
                 case.validate_response(answer, checks=checks, headers=headers)
 
