@@ -27,6 +27,7 @@ AT_ONCE = 500
 
 
 def upgrade() -> None:
+    """Gives keys an end, and finds out from the stored job files which bundle each job names."""
     op.add_column("submission_keys", sa.Column("expires_at", sa.Float(53)))
     op.execute(KEYS)
     op.create_index("submission_keys_by_end", "submission_keys", ["expires_at"])
