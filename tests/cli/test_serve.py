@@ -68,7 +68,12 @@ def test_an_address_of_another_machine_is_said(tmp_path: Path) -> None:
     [
         ("nonsense", 2, "'nonsense' is no database URL"),
         ("mysql://u:hunter2@h/db", 2, "unknown kind of database 'mysql'; known: postgresql"),
-        ("postgresql://u:hunter2@127.0.0.1:1/db", 5, "the database db on 127.0.0.1:1"),
+        pytest.param(
+            "postgresql://u:hunter2@127.0.0.1:1/db",
+            5,
+            "the database db on 127.0.0.1:1",
+            marks=pytest.mark.real,  # the driver of PostgreSQL is installed for these
+        ),
         ("sqlite://", 2, "a database in memory is lost"),
         ("sqlite:////etc/hostname/a.db", 5, "cannot make the folder of the database"),
     ],

@@ -163,3 +163,18 @@ def test_the_package_loads_sqlalchemy_only_when_a_database_is_opened() -> None:
         env={**os.environ},
     )
     assert run.stdout.strip() == "False"
+
+
+def test_without_the_driver_of_postgresql_it_says_what_to_install() -> None:
+    code = """
+import sys
+sys.modules["psycopg"] = None  # as where it is not installed
+from automata_svc.database import open_database
+open_database("postgresql://user:hunter2@127.0.0.1:1/db")
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    last = run.stderr.strip().splitlines()[-1]
+    assert run.returncode == 1 and "hunter2" not in run.stderr
+    assert last.endswith(
+        "AUTOMATA_DATABASE_URL: PostgreSQL needs psycopg: pip install 'automata_svc[postgres]'"
+    )
