@@ -154,7 +154,10 @@ def change(
         Header(max_length=1_000, description="The ETag that the change is based on, or *."),
     ] = None,
 ) -> Response:
-    """Changes priority, queue, labels, whom to tell and how long to keep, by JSON merge-patch."""
+    """Changes priority, queue, labels, parallelism, whom to tell and how long to keep.
+
+    By JSON merge-patch: what is left out stays.
+    """
     values = body.model_dump(mode="json", exclude_unset=True)
     if if_match is None:
         world.hosted.record(caller, job)

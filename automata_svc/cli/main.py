@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[str, str]]] = MappingProxyType(
             "resume": ("resume", "Go on with a paused or interrupted job."),
             "pause": ("pause", "Let a running job go to sleep, to be resumed."),
             "stop": ("stop", "End a job for good."),
+            "set": ("set", "Change a submitted job's priority, slots, labels and more."),
             "clone": ("clone", "Submit a job's file again, with changes."),
             "retry": ("retry", "Try a failed job again."),
         },

@@ -45,9 +45,8 @@ def unseen(state: JobState, numbers: Sequence[int], now: float) -> list[int]:
     return [number for number in numbers if now - state.open[number].seen > limit]
 
 
-def may_grow(state: JobState) -> bool:
-    """Whether the job's parallelism lets one more segment run."""
-    most = state.plan.parallelism
+def may_grow(state: JobState, most: int | None) -> bool:
+    """Whether the job's parallelism, `most` segments at a time, lets one more run."""
     return most is None or len(state.open) < most
 
 
@@ -55,15 +54,19 @@ def timeout(state: JobState) -> float:
     return state.plan.client_timeout_s or 0.0
 
 
-def answer(state: JobState, numbers: Sequence[int]) -> AskAnswer:
-    """Orders for these trials; where there are none, why, and how long to wait."""
+def answer(state: JobState, numbers: Sequence[int], most: int | None) -> AskAnswer:
+    """Orders for these trials; where there are none, why, and how long to wait.
+
+    Args:
+        most: segments that may run at a time; None: any number.
+    """
     ended = over(state)
     if ended is not None:
         return ended
     if numbers:
         orders = [order(state, state.trials[number]) for number in numbers]
         return AskAnswer(trials=tuple(one for one in orders if one is not None))
-    return AskAnswer(wait=WAIT_S, reason=_nothing(state))
+    return AskAnswer(wait=WAIT_S, reason=_nothing(state, most))
 
 
 def order(state: JobState, trial: Trial) -> Order | None:
@@ -93,9 +96,9 @@ def due(state: JobState, trial: Trial, opened: OpenSegment) -> int:
     return min(rungs[trial.rung].boundary, opened.to_boundary)
 
 
-def _nothing(state: JobState) -> str:
+def _nothing(state: JobState, most: int | None) -> str:
     clients = len({opened.client for opened in state.open.values() if opened.client is not None})
     running = f"{len(state.open)} segment(s) are with {clients} client(s)"
-    if not may_grow(state):
+    if not may_grow(state, most):
         return f"{running}, as many as spec.parallelism lets run at a time"
     return f"{running}, and what they will tell decides what is trained next"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from automata_svc.errors import AutomataError, Conflict, LeaseLost, NotFound, Unavailable
 from automata_svc.jobs.admission import Allotment, Cluster, Job, Ledger, Quota, Size, allot
+from automata_svc.jobs.changing import most_at_a_time
 from automata_svc.jobs.launch import Launcher, Order, Word, driver_id, job_of
 from automata_svc.jobs.moves import Faults, faults_in_a_row, move
 from automata_svc.jobs.placement import Placement, cluster_of
@@ -77,6 +78,7 @@ class _Known:
 
     size: Size
     most: int | None
+    revision: int  # of the job's row that `most` was read at
     looked_at: float = float("-inf")
     word: Word | None = None
     idle_since: float | None = None  # leaves slots unused
@@ -484,12 +486,17 @@ class Controller:
     # ---- below ----------------------------------------------------------------------------------
 
     def _of(self, head: JobHead) -> _Known:
-        if head.id not in self._known:
-            plan = json.loads(self._service.database.get_job(head.id).plan)
-            self._known[head.id] = _Known(
-                Size(float(plan["cpus"]), float(plan["gpus"])), plan["parallelism"]
-            )
-        return self._known[head.id]
+        known = self._known.get(head.id)
+        if known is not None and known.revision == head.revision:
+            return known
+        record = self._service.database.get_job(head.id)
+        most = most_at_a_time(record)
+        if known is None:
+            plan = json.loads(record.plan)
+            size = Size(float(plan["cpus"]), float(plan["gpus"]))
+            known = self._known[head.id] = _Known(size, most, record.revision)
+        known.most, known.revision = most, record.revision
+        return known
 
     def _forget(self, live: set[str]) -> None:
         for job in self._known.keys() - live - self._closing:

@@ -233,10 +233,8 @@ class Poll:
         """Slots that this driver is to use now; None: as many as before."""
         if self.drains:
             return 0
-        slots, most = self._lease.slots, self._engine.plan.parallelism
-        if slots is None:
-            return self._room
-        return slots if most is None else min(slots, most)
+        slots = self._lease.slots  # a controller has thought of the job's parallelism
+        return self._room if slots is None else slots
 
 
 def _drop(service: LocalService, keys: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 from automata_svc import __version__
 from automata_svc.errors import Conflict, LeaseLost, Unavailable
 from automata_svc.jobs import asking, telling
+from automata_svc.jobs.changing import most_at_a_time
 from automata_svc.jobs.drive import versions
 from automata_svc.jobs.joblog import DatabaseLog
 from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest
@@ -57,6 +58,8 @@ class _Desk:
     lock: threading.Lock = field(default_factory=threading.Lock)
     engine: Engine | None = None
     log: DatabaseLog | None = None
+    most: int | None = None  # segments that may run at a time
+    revision: int | None = None  # of the job's row that `most` was read at
 
 
 class External:
@@ -86,11 +89,12 @@ class External:
         """
         job_id = self._job(job)
         with self._desk(job_id) as desk:
-            found = self._found(job_id, self._current(job_id, desk), client_id, count)
+            engine, most = self._current(job_id, desk), self._most(job_id, desk)
+            found = self._found(job_id, engine, client_id, count, most)
             if found is not None:
                 return found
             return self._with_lease(
-                job_id, desk, lambda engine: self._serve(engine, client_id, count)
+                job_id, desk, lambda engine: self._serve(engine, client_id, count, most)
             )
 
     def ask_patiently(self, job: str, request: AskRequest) -> AskAnswer:
@@ -141,30 +145,32 @@ class External:
 
     # ---- asking ---------------------------------------------------------------------------------
 
-    def _found(self, job_id: str, engine: Engine, client: str, count: int) -> AskAnswer | None:
+    def _found(
+        self, job_id: str, engine: Engine, client: str, count: int, most: int | None
+    ) -> AskAnswer | None:
         """The answer, where nothing has to be written for it."""
         state, now = engine.state, self._clock()
         if state.is_over:
-            return asking.answer(state, ())
+            return asking.answer(state, (), most)
         if self._database.waiting_commands(job_id):
             return None
         mine = asking.held(state, client)[:count]
         if state.state != "PAUSED":
             if not self._is_started(state) or asking.unseen(state, mine, now):
                 return None
-            if len(mine) < count and self._more(engine, client, now):
+            if len(mine) < count and self._more(engine, client, now, most):
                 return None
-        return asking.answer(state, mine)
+        return asking.answer(state, mine, most)
 
-    def _more(self, engine: Engine, client: str, now: float) -> bool:
+    def _more(self, engine: Engine, client: str, now: float, most: int | None) -> bool:
         state = engine.state
         return (
             state.unclaimed() is not None
             or bool(asking.silent(state, client, now))
-            or (asking.may_grow(state) and engine.could_start())
+            or (asking.may_grow(state, most) and engine.could_start())
         )
 
-    def _serve(self, engine: Engine, client: str, count: int) -> AskAnswer:
+    def _serve(self, engine: Engine, client: str, count: int, most: int | None) -> AskAnswer:
         state = engine.state
         if not engine.finished and not self._is_started(state):
             # The first segment goes to who asks first, in the transaction that starts the job.
@@ -178,13 +184,13 @@ class External:
         while len(mine) < count and not engine.finished:
             if state.unclaimed() is not None:
                 self._handle(engine, Claimed(client))
-            elif asking.may_grow(state) and engine.could_start():
+            elif asking.may_grow(state, most) and engine.could_start():
                 slots = max(state.slots, len(state.open)) + 1
                 self._handle(engine, SlotsSet(slots), Claimed(client))
             before, mine = mine, asking.held(state, client)
             if len(mine) == len(before):
                 break
-        return asking.answer(state, asking.held(state, client)[:count])
+        return asking.answer(state, asking.held(state, client)[:count], most)
 
     def _give_up_the_silent(self, engine: Engine, client: str) -> None:
         state, now = engine.state, self._clock()
@@ -287,6 +293,13 @@ class External:
         log.state = lambda: engine.state
         desk.engine, desk.log = engine, log
         return engine
+
+    def _most(self, job_id: str, desk: _Desk) -> int | None:
+        """Segments that may run at a time, as the job's row has it now; None: any number."""
+        if self._database.get_head(job_id).revision != desk.revision:
+            record = self._database.get_job(job_id)
+            desk.most, desk.revision = most_at_a_time(record), record.revision
+        return desk.most
 
     def _with_lease(self, job_id: str, desk: _Desk, act: Callable[[Engine], T]) -> T:
         """Acts with the lease, up to date, and with the commands that waited carried out."""

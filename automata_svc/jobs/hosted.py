@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from automata_svc.database import KEY_TTL_S
 from automata_svc.errors import Conflict, NotFound, Problem, Replayed, SpecError
+from automata_svc.jobs.changing import changes
 from automata_svc.jobs.logs import LogPage, Logs
 from automata_svc.jobs.projection import trial_rows
 from automata_svc.jobs.protocol import PlanView
@@ -23,14 +24,12 @@ from automata_svc.jobs.retention import delete_job
 from automata_svc.jobs.states import States
 from automata_svc.jobs.tenancy import Caller
 from automata_svc.jobs.verbs import Verb, is_done
-from automata_svc.jobs.webhooks import check_notify, check_receivers, policy_for
+from automata_svc.jobs.webhooks import check_notify, policy_for
 from automata_svc.results.curves import Curve, curves
 from automata_svc.results.result import plain, result
 from automata_svc.results.why import Why, why
-from automata_svc.spec.job import NotifySpec, TuneJob
-from automata_svc.spec.labels import label_problems
+from automata_svc.spec.job import TuneJob
 from automata_svc.spec.load import parse_job
-from automata_svc.spec.words import pointer_of
 from automata_svc.tuning.events import decode
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.state import JOB_ENDS
@@ -358,46 +357,17 @@ class Hosted:
         """Changes what may be changed of a job, and returns it.
 
         Args:
-            values: of priority, queue, labels, notify and retention, as the job file has them;
-                labels and retention are merged, a label that is None is removed.
+            values: as `jobs.changing.changes` takes them.
             revision: the one that the change is based on; None: any.
 
         Raises:
-            SpecError: a receiver cannot be told; too many labels, or too long ones.
+            SpecError, Conflict: as `changes` does.
             Stale: it was changed since.
-            Conflict: it is over, and more than labels and retention is to change.
         """
         record = self.record(caller, job)
-        given = {key: value for key, value in values.items() if value is not None}
-        if record.state in JOB_ENDS and given.keys() - {"labels", "retention"}:
-            said = "only its labels and its retention can still be changed"
-            raise Conflict(f"{record.id} is already finished: {record.state}; {said}")
-        new: dict[str, Any] = {k: given[k] for k in ("priority", "queue") if k in given}
-        if "labels" in given:
-            labels = {**json.loads(record.labels), **given["labels"]}
-            labels = {key: value for key, value in labels.items() if value is not None}
-            problems = [Problem(pointer_of(("labels", *at)), m) for at, m in label_problems(labels)]
-            if problems:
-                raise SpecError(problems)
-            new["labels"] = json.dumps(labels, ensure_ascii=False)
-        if given.keys() & {"notify", "retention"}:
-            new["spec"] = json.dumps(self._changed(json.loads(record.spec), given))
-        based = record.revision if revision is None else revision
-        self.database.update_job(record.id, new, based)
+        new = changes(record, values, self.webhooks)
+        self.database.update_job(record.id, new, record.revision if revision is None else revision)
         return self.database.get_head(record.id)
-
-    def _changed(self, file: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-        """A job file with other receivers, or another retention."""
-        spec = file["spec"]
-        if "notify" in given:
-            receivers = [NotifySpec.model_validate(one) for one in given["notify"]]
-            problems = check_receivers(receivers, self.webhooks)
-            if problems:
-                raise SpecError(problems)
-            spec["notify"] = given["notify"]
-        if "retention" in given:
-            spec["retention"] = {**spec.get("retention", {}), **given["retention"]}
-        return file
 
     def delete(self, caller: Caller, job: str) -> None:
         """Removes a job that is over, with its log and its files.

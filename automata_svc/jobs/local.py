@@ -197,6 +197,16 @@ class LocalService:
         """Lets go of a job's slots; `drive` goes on with it later."""
         self._command(job, "pause", reason)
 
+    def change(self, job: str, values: Mapping[str, Any]) -> None:
+        """Changes what may be changed of a submitted job, all of it or nothing."""
+        from automata_svc.jobs.changing import changes
+        from automata_svc.jobs.webhooks import policy_for
+        from automata_svc.spec.patch import read_patch
+
+        record = self._record(job)
+        new = changes(record, read_patch(values), policy_for(self.settings))
+        self.database.update_job(record.id, new, record.revision)
+
     def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
         """Submits the same job file again, with changes."""
         record = self._record(job)

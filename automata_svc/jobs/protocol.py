@@ -174,6 +174,17 @@ class Service(Protocol):
         """Lets go of a job's slots; `drive` goes on with it later."""
         ...
 
+    def change(self, job: str, values: Mapping[str, Any]) -> None:
+        """Changes what may be changed of a submitted job, all of it or nothing.
+
+        Args:
+            values: a merge-patch of priority, queue, labels, parallelism, notify and retention.
+
+        SpecError: with every mistake. Conflict: it is over, and more than labels and retention is
+        to change; or a command line drives it, and its parallelism is.
+        """
+        ...
+
     def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
         """Submits the same job file again, with changes; returns the new job's id."""
         ...

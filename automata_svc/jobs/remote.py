@@ -157,6 +157,11 @@ class RemoteService:
         """Lets go of a job's slots; `drive` resumes it."""
         self._act(job, "pause", reason)
 
+    def change(self, job: str, values: Mapping[str, Any]) -> None:
+        """Changes what may be changed of a submitted job, all of it or nothing."""
+        headers = {"If-Match": "*"}
+        self.http.request("PATCH", path_of(job), json=dict(values), headers=headers, again=True)
+
     def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
         """Submits the same job file again, with changes."""
         body = {"set": list(overrides), **({} if name is None else {"name": name})}

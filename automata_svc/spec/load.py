@@ -93,18 +93,31 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", HEX_OR_OCTAL, ["0"])
 
 def _override(data: dict[str, Any], override: str, written: dict[str, str]) -> Problem | None:
     """Writes one override into the data, or says why it cannot be."""
-    path, equals, text = override.partition("=")
-    path = path.strip()
-    parts = path.split(".")
+    parts = override.partition("=")[0].strip().split(".")
+    found = assign(data, override, parts if parts[0] in _TOP else ["spec", *parts], "--set ")
+    if isinstance(found, Problem):
+        return found
+    written[found] = override
+    return None
+
+
+def assign(
+    data: dict[str, Any], text: str, parts: Sequence[str], option: str = ""
+) -> str | Problem:
+    """Writes "path=value" into nested data; returns the pointer to it, or what is wrong.
+
+    Args:
+        parts: the path, below which missing mappings are made.
+        option: how the text was given, for messages.
+    """
+    said, (_, equals, value_text) = f"{option}{text}", text.partition("=")
     if not equals or not all(parts):
-        return Problem("", f"--set {override}: not of the form path=value, e.g. budget.trials=9")
+        return Problem("", f"{said}: not of the form path=value, e.g. budget.trials=9")
     try:
-        value = decode(text)
+        value = decode(value_text)
     except SpecError as error:
-        said = "; ".join(one.message for one in error.problems)
-        return Problem("", f"--set {override}: the value is {said}")
-    if parts[0] not in _TOP:
-        parts = ["spec", *parts]
+        why = "; ".join(one.message for one in error.problems)
+        return Problem("", f"{said}: the value is {why}")
     place: Any = data
     pointer = ""
     for index, part in enumerate(parts):
@@ -119,18 +132,17 @@ def _override(data: dict[str, Any], override: str, written: dict[str, str]) -> P
                 place = place[part]
         elif isinstance(place, list):
             if not part.isdecimal() or int(part) >= len(place):
-                said = f"{pointer} is a list of {len(place)}; '{part}' is not a place in it"
-                return Problem("", f"--set {override}: {said}")
+                why = f"{pointer} is a list of {len(place)}; '{part}' is not a place in it"
+                return Problem("", f"{said}: {why}")
             pointer = f"{pointer}[{int(part)}]"
             if last:
                 place[int(part)] = value
             else:
                 place = place[int(part)]
         else:
-            said = f"{pointer} is {_kind(place)} and has no '{part}'; set {pointer} as a whole"
-            return Problem("", f"--set {override}: {said}")
-    written[pointer] = override
-    return None
+            why = f"{pointer} is {_kind(place)} and has no '{part}'; set {pointer} as a whole"
+            return Problem("", f"{said}: {why}")
+    return pointer
 
 
 def _attributed(problem: Problem, written: dict[str, str]) -> Problem:

@@ -43,6 +43,7 @@ class FakeService:
     engines: dict[str, Engine] = field(default_factory=dict)
     specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     overrides: list[Sequence[str]] = field(default_factory=list)
+    changed: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     divergences: list[str] = field(default_factory=list)
     runs_here: bool = True
     place: str = "a folder"
@@ -158,6 +159,9 @@ class FakeService:
 
     def clone(self, job: str, overrides: Sequence[str] = (), name: str | None = None) -> str:
         return self.submit(yaml.safe_dump(dict(self.specs[job])), "job.yaml", overrides)
+
+    def change(self, job: str, values: Mapping[str, Any]) -> None:
+        self.changed.append((job, dict(values)))
 
     def retry(self, job: str) -> str:
         return self.clone(job)

@@ -1,4 +1,4 @@
-"""submit, watch, logs, clone, retry; and where a command thinks that jobs are."""
+"""submit, watch, logs, clone, set, retry; and where a command thinks that jobs are."""
 
 from __future__ import annotations
 
@@ -45,6 +45,30 @@ def test_clone_passes_its_changes_on(run: Run, done: str, service: FakeService) 
     found = run("clone", done, "--set", "search.seed=2")
     assert found.exit_code == 0 and found.stdout.strip() != done
     assert service.overrides[-1] == ("search.seed=2",)
+
+
+def test_set_passes_a_merge_patch_on(run: Run, done: str, service: FakeService) -> None:
+    found = run("set", done, "priority=80", "labels.team=vision", "labels.old=null")
+    assert found.exit_code == 0 and "priority=80" in found.stdout
+    labels = {"team": "vision", "old": None}
+    assert service.changed == [(done, {"priority": 80, "labels": labels})]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        (("priority",), "priority: not of the form path=value"),
+        (("prioritty=3",), "did you mean 'priority'"),
+        (("priority=101", "parallelism=0"), "101 is not at most 100"),
+        (("labels.a.b=c",), "labels.a"),
+    ],
+)
+def test_set_says_what_is_wrong_and_changes_nothing(
+    run: Run, done: str, service: FakeService, assignments: tuple[str, ...], said: str
+) -> None:
+    found = run("set", done, *assignments)
+    assert found.exit_code == 2 and said in found.stderr
+    assert service.changed == []
 
 
 def test_a_home_with_a_live_server_is_asked_there_and_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -206,6 +207,36 @@ def test_a_clone_has_the_changes_and_nothing_of_the_run(place: Place, done: str)
     assert place.service.spec(made)["spec"]["search"]["seed"] == 5
     assert place.service.spec(made)["spec"]["space"] == place.service.spec(done)["spec"]["space"]
     place.service.stop(made)
+
+
+def test_a_submitted_job_is_changed_all_of_it_or_nothing(place: Place) -> None:
+    job = place.service.submit(job_text("changed"), "job.yaml")
+    place.service.change(job, {"labels": {"old": "1", "team": "a"}})
+    place.service.change(
+        job,
+        {"priority": 80, "labels": {"old": None, "team": "b"}, "retention": {"checkpoints": "2d"}},
+    )
+    head = place.behind.database.get_head(job)
+    assert head.priority == 80 and json.loads(head.labels) == {"team": "b"}
+    assert place.service.spec(job)["spec"]["retention"]["checkpoints"] == 2 * 86_400.0
+    with pytest.raises(SpecError) as caught:
+        place.service.change(job, {"priority": 101, "prioritty": 3, "labels": {"team": "c"}})
+    assert {one.pointer for one in caught.value.problems} == {"priority", "prioritty"}
+    assert json.loads(place.behind.database.get_head(job).labels) == {"team": "b"}
+    place.service.stop(job)
+    with pytest.raises(Conflict, match="labels and its retention can still be changed"):
+        place.service.change(job, {"priority": 3})
+
+
+def test_slots_are_changed_where_a_service_gives_them(place: Place) -> None:
+    job = place.service.submit(job_text("widened", parallelism=1), "job.yaml")
+    if place.service.runs_here:
+        with pytest.raises(Conflict, match="a command line drives it"):
+            place.service.change(job, {"parallelism": 2})
+    else:
+        place.service.change(job, {"parallelism": 2})
+        assert place.service.spec(job)["spec"]["parallelism"] == 2
+    place.service.stop(job)
 
 
 def test_a_template_of_ones_own_comes_along_with_what_it_prints(

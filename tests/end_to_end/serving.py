@@ -132,6 +132,8 @@ class Served:
         url = (self.home / "service" / "url").read_text().strip()
         token = (self.home / "service" / "token").read_text().strip()
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if method == "PATCH":
+            headers["If-Match"] = "*"
         return httpx.request(method, url + path, content=text, headers=headers, timeout=30)
 
     def submit(self, text: str) -> str:

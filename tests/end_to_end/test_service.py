@@ -99,6 +99,22 @@ def test_a_user_pauses_resumes_and_stops_a_job_of_the_service(served, whole):
     assert ended_as(served, job) == at_any_parallelism(whole)
 
 
+def test_a_running_job_is_given_more_slots(served):
+    served.slow_down(0.3)
+    job = served.submit(slow_job("widened", parallelism=1))
+    served.until(lambda: served.seq(job) > 14, "it is at work")
+    with served.service() as service:
+        before = service.state(job)
+        assert before.slots == 1 and len(before.open) <= 1
+    changed = served.ask("PATCH", f"/v1/jobs/{job}", '{"parallelism": null}')
+    assert changed.status_code == 200, changed.text
+    with served.service() as service:
+        served.until(lambda: len(service.state(job).open) == 2, "two trials run at a time")
+        service.stop(job)
+        served.until(lambda: served.state(job) == "CANCELLED", "it is stopped")
+        assert service.replay(job) == []
+
+
 def test_a_job_that_no_machine_can_take_is_refused(served):
     first = served.submit(slow_job(budget={"trials": 3}, scheduler={"shares": [0.1], "keep": [1]}))
     served.until(lambda: served.state(first) != "QUEUED", "the machines are known")

@@ -416,6 +416,23 @@ def test_a_paused_job_waits_in_the_queue_again_when_it_is_resumed(world):
     assert world.service.replay(job) == []
 
 
+def test_a_job_whose_parallelism_is_changed_gets_so_many_slots(world):
+    hosted = Hosted(world.service)
+    job = world.submit(parallelism=1)
+    world.steps()
+    assert world.head(job).slots == 1
+    hosted.change(ANYBODY, job, {"parallelism": None}, None)
+    world.steps()
+    assert world.head(job).slots == 2
+    hosted.change(ANYBODY, job, {"parallelism": 1}, None)
+    world.steps()
+    assert world.head(job).slots == 1
+    again = world.another()  # it remembers nothing of it
+    world.controller.release()
+    again.step()
+    assert world.head(job).slots == 1
+
+
 def test_a_pause_while_the_driver_is_on_its_way_keeps_it_from_driving(world):
     job = world.submit()
     world.steps()

@@ -216,6 +216,21 @@ def test_parallelism_limits_what_is_given_out(service):
     assert "as many as spec.parallelism lets run" in answer.reason
 
 
+def test_parallelism_that_is_changed_limits_what_is_given_out_next(service):
+    job = service.submit(job_text(parallelism=1), "job.yaml")
+    ask(service, job, "a")
+    assert service.ask(job, client_id="b").trials == ()
+    service.change(job, {"parallelism": 2})
+    assert ask(service, job, "b").trial == 1
+    assert service.ask(job, client_id="c").trials == ()
+    service.change(job, {"parallelism": None})
+    assert [ask(service, job, client).trial for client in ("c", "d")] == [2, 3]
+    service.change(job, {"parallelism": 1})
+    assert ask(service, job, "d").trial == 3  # what was given out stays
+    assert service.ask(job, client_id="e").trials == ()
+    assert service.replay(job) == []
+
+
 def test_who_waits_for_others_is_told_so_and_writes_nothing(service, job):
     orders = [ask(service, job, f"c{i}") for i in range(6)]
     written = len(service.events(job))

@@ -109,7 +109,8 @@ class JobPatch(Asked):
     """What may be changed of a job, by JSON merge-patch: what is left out stays.
 
     A label given as null is removed; receivers are replaced as a whole. A job has up to 64 labels,
-    keys and values of up to 63 characters.
+    keys and values of up to 63 characters. Parallelism given as null: all free slots; fewer than
+    before are given back when a segment ends.
     """
 
     priority: Annotated[int, Field(ge=0, le=100, strict=True)] | None = None
@@ -121,12 +122,15 @@ class JobPatch(Asked):
     ) = None
     notify: Annotated[tuple[NotifySpec, ...], Field(max_length=100)] | None = None
     retention: RetentionSpec | None = None
+    parallelism: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
 
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
         json_schema_extra={
-            "examples": [{"priority": 80, "labels": {"paper": "milo", "old": None}}]
+            "examples": [
+                {"priority": 80, "parallelism": 4, "labels": {"paper": "milo", "old": None}}
+            ]
         },
     )
 
