@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -138,6 +139,10 @@ class Serving:
             stopper = self._in_background(lambda: self._end(server, world), "stop")
             # uvicorn's would take the place of ours, and raise the signal again at its end.
             server.capture_signals = _no_signals  # type: ignore[method-assign]
+            # What is loaded by now stays to the end. Measured: to look through it took each full
+            # collection .11 s, in which nobody is answered.
+            gc.collect()
+            gc.freeze()
             server.run(sockets=[listening])
             self._stop.set()
             stopper.join(1.0)
