@@ -36,7 +36,8 @@ QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AIR_N
 def ours(trials: int, began: float, reports: int = 1) -> dict[str, float]:
     from automata_svc.datasets.types import Dataset, Shape, Split
     from automata_svc.trials.types import PassTable
-    from automata_svc.tuning.runners.ray import RayHost, RayRunner
+    from automata_svc.tuning.runners.ray import RayRunner
+    from automata_svc.tuning.runners.ray_host import RayHost
 
     host = RayHost()
     host.prewarm()

@@ -47,8 +47,10 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 
-# the two places that a new Ray can break
-RAY_FILES = frozenset({"tuning/runners/ray.py", "tuning/runners/ray_head.py"})
+# the places that a new Ray can break
+RAY_FILES = frozenset(
+    {f"tuning/runners/ray{part}.py" for part in ("", "_head", "_host", "_tune", "_worker")}
+)
 
 HEAVY = ("ray", "torch", "sqlalchemy", "pandas", "sklearn", "scipy", "optuna")
 

@@ -189,7 +189,8 @@ class RayWorkplace:
         ray: RaySettings | None = None,
         prints: Callable[[int, str], None] | None = None,
     ) -> None:
-        from automata_svc.tuning.runners.ray import RayHost, RayRunner
+        from automata_svc.tuning.runners.ray import RayRunner
+        from automata_svc.tuning.runners.ray_host import RayHost
 
         self._host = RayHost(ray or _private(plan))
         self._host.prewarm()

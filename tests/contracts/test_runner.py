@@ -84,7 +84,8 @@ def simulated(plan: SearchPlan, hook: Hook, folder: Path) -> Job:
 
 
 def through_ray(plan: SearchPlan, hook: Hook, folder: Path) -> Job:
-    from automata_svc.tuning.runners.ray import RayHost, RayRunner
+    from automata_svc.tuning.runners.ray import RayRunner
+    from automata_svc.tuning.runners.ray_host import RayHost
     from automata_svc.tuning.runners.ray_settings import RaySettings
     from tests.tuning.test_ray_runner import dataset
 
@@ -105,7 +106,7 @@ every_runner = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def ray_is_up(ray_temp_dir: Path) -> Iterator[None]:
-    from automata_svc.tuning.runners.ray import RayHost
+    from automata_svc.tuning.runners.ray_host import RayHost
     from automata_svc.tuning.runners.ray_settings import RaySettings
 
     host = RayHost(RaySettings(cpus=SLOTS, temp_dir=ray_temp_dir))

@@ -24,8 +24,10 @@ from automata_svc.tuning.inputs import Asked, DriverStart, SubsetBuilt
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.inprocess import InProcess
-from automata_svc.tuning.runners.ray import RayHost, RayRunner, RaySettings
+from automata_svc.tuning.runners.ray import RayRunner
+from automata_svc.tuning.runners.ray_host import RayHost
 from automata_svc.tuning.runners.ray_kit import TemplateProgram, WorkerProgram
+from automata_svc.tuning.runners.ray_settings import RaySettings
 from tests.tuning.build import VERSIONS, make_plan, passes_of
 from tests.tuning.ray_programs import Endless, Programmed, Send
 

@@ -37,7 +37,7 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
 
 # What a private Ray's workers import while the driver is still connecting; torch is most of it.
 # Only a worker that has run nothing can become a trial's, so tasks cannot warm one (measured).
-PRELOADED = ("automata_svc.trials.segment", "automata_svc.tuning.runners.ray")
+PRELOADED = ("automata_svc.trials.segment", "automata_svc.tuning.runners.ray_worker")
 
 # What a private Ray without a dashboard does without (measured: 2 of its 4 s to start, and 1 of 1.5
 # to end): the dashboard's server, which Ray starts in any case, the autoscaler, and what carries
