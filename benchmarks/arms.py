@@ -4,8 +4,7 @@
 
 The same 27 configurations (same seed, same rungs and keeps), the rows chosen in another way; the
 winner confirmed on all rows. Differences are paired by seed, to `adaptive_random`. Runs in process,
-one
-trial at a time.
+one trial at a time.
 """
 
 from __future__ import annotations

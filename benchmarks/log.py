@@ -1,10 +1,10 @@
 """How fast a driver decides and stores, and how fast a log is read back.
 
     python -m benchmarks.log [--trials 10000] [--reports 20] [--search random] [--scheduler asha]
+        [--database postgresql+psycopg://…]
 
-The real core on the simulated runner and a real SQLite file: every report is decided on and stored
-in
-a transaction of its own before the next.
+The real core on the simulated runner and a real database: every report is decided on and stored in
+a transaction of its own before the next. Without --database: SQLite in a folder.
 """
 
 from __future__ import annotations
@@ -65,13 +65,20 @@ def main() -> None:
     parser.add_argument("--reports", type=int, default=20, help="a full trial's")
     parser.add_argument("--search", default="random")
     parser.add_argument("--scheduler", default="fifo", help="fifo gives trials × reports")
+    parser.add_argument("--database", help="an SQLAlchemy URL; it is upgraded, and filled")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run(args, Path(folder))
+        url = args.database or f"sqlite:///{Path(folder) / 'log.db'}"
+        if args.database:
+            from automata_svc.database.backends import open_engine
+            from automata_svc.database.upgrade import upgrade
+
+            upgrade(*open_engine(url, 10.0))
+        run(args, url)
 
 
-def run(args: argparse.Namespace, folder: Path) -> None:
-    database = open_database(f"sqlite:///{folder / 'log.db'}")
+def run(args: argparse.Namespace, url: str) -> None:
+    database = open_database(url)
     job = database.create_job(
         name="log", spec="{}", plan="{}", template="{}", created_at=0.0, job_id="job_log"
     )

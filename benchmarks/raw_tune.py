@@ -3,8 +3,7 @@
     python -m benchmarks.raw_tune [--reuse]
 
 27 configurations by HyperOpt under ASHA, validation after each of 50 epochs, then the best one
-trained
-in full. `--reuse` is the form for people who know: a class Trainable with reset_config and
+trained in full. `--reuse` is the form for people who know: a class Trainable with reset_config and
 reuse_actors. Prints one line of JSON.
 """
 

@@ -27,6 +27,7 @@ from automata_svc.jobs.joblog import DatabaseLog
 from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest
 from automata_svc.tuning.engine import Engine, Faults
 from automata_svc.tuning.events import decode
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.inputs import (
     Asked,
     Claimed,
@@ -37,7 +38,7 @@ from automata_svc.tuning.inputs import (
     SubsetBuilt,
 )
 from automata_svc.tuning.plan import SearchPlan
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.state import JobState
 
 if TYPE_CHECKING:
     from automata_svc.database.store import Database

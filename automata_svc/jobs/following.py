@@ -11,8 +11,9 @@ from automata_svc.jobs.logs import FLUSH_S
 from automata_svc.jobs.protocol import Watcher
 from automata_svc.tuning.events import Event
 from automata_svc.tuning.events import JobState as Moved
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.plan import SearchPlan
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.state import JobState
 
 SETTLE_S = 0.05  # guess: what was sent together arrives within this
 MOST = 1_000  # events in one batch, where they never end

@@ -18,8 +18,9 @@ from automata_svc.spec.load import parse_job
 from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest, read
 from automata_svc.spec.wire.logs import MAX_LINES
 from automata_svc.tuning.events import decode
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.plan import SearchPlan
-from automata_svc.tuning.state import JOB_ENDS, JobState, evolve
+from automata_svc.tuning.state import JOB_ENDS, JobState
 
 if TYPE_CHECKING:
     import pandas

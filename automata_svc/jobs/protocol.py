@@ -98,10 +98,9 @@ class Service(Protocol):
     def drive(self, job: str, watch: Watcher | None = None, runner: str = "ray") -> JobState:
         """Takes a submitted, paused or orphaned job to its end.
 
-        Here, in this process, by `runner`; KeyboardInterrupt: the job is PAUSED (resumable) and
-        the exception raised again. At a server: resumes it where it is paused, then looks on as
-        `follow` does.
-        Conflict: another live driver has it, or it is already over.
+        Here, in this process, by `runner`; KeyboardInterrupt: the job is PAUSED (resumable) and the
+        exception raised again. At a server: resumes it where it is paused, then looks on as
+        `follow` does. Conflict: another live driver has it, or it is already over.
         """
         ...
 

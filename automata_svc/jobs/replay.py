@@ -1,8 +1,8 @@
 """Checks that a log replays to exactly the decisions it records.
 
 Facts (reports, lost segments, commands, ticks) are taken from the log; what was decided on each of
-them
-is derived again and compared. A stretch written by another version is applied and not compared.
+them is derived again and compared. A stretch written by another version is applied and not
+compared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from automata_svc.trials.types import Report
 from automata_svc.tuning import events as ev
 from automata_svc.tuning import inputs as given
 from automata_svc.tuning.decide import Decider
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.plan import SearchPlan
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.state import JobState
 
 Row = tuple[int, float, str, str]  # seq, at, kind, body text
 

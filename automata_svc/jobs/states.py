@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from automata_svc.tuning.events import decode
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.plan import SearchPlan
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.state import JobState
 
 if TYPE_CHECKING:
     from automata_svc.database.store import Database

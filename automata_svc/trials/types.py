@@ -1,8 +1,7 @@
 """What crosses between the driver and a worker: an order to run a segment, reports back. JSON-able.
 
 Pass numbers count from 0 within a trial; "after pass p" means p + 1 passes are done. A boundary is
-a
-number of passes done, so boundary 0 is the untrained model.
+a number of passes done, so boundary 0 is the untrained model.
 """
 
 from __future__ import annotations

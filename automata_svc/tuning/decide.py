@@ -1,8 +1,7 @@
 """What follows from an input: the whole of a job's behaviour, without a clock, I/O or Ray.
 
 `decide` is a generator of events. Whoever drives it stores nothing yet but applies each event to
-the
-state before asking for the next, so the story below reads in the order in which it happens. All
+the state before asking for the next, so the story below reads in the order in which it happens. All
 events of one input are one transaction.
 """
 

@@ -4,8 +4,7 @@
     out.
 
 Nothing is acted on before it is stored, and decisions are computed from events as decoded from
-their
-stored text, so a number that storage would change cannot split the two.
+their stored text, so a number that storage would change cannot split the two.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from automata_svc.trials.types import PassTable, Reply, SegmentOrder, StrategyOr
 from automata_svc.tuning import events as ev
 from automata_svc.tuning import inputs as given
 from automata_svc.tuning.decide import Decider
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.plan import SearchPlan
-from automata_svc.tuning.state import JobState, Trial, evolve
+from automata_svc.tuning.state import JobState, Trial
 
 
 class EventLog(Protocol):

@@ -1,9 +1,8 @@
 """Who is ahead of whom at a rung, kept in order as values arrive.
 
 A trial's place is by the better of its ranks (objective, validation loss: near the best of either
-on
-every set we measured), ties to the objective, then to the lower trial number. A trial whose value
-the gate refused stands last.
+on every set we measured), ties to the objective, then to the lower trial number. A trial whose
+value the gate refused stands last.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ TAKEN_OVER = "taken over"
 
 @dataclass
 class Tally:
-    """Changed by `tuning.state.evolve` alone."""
+    """Changed by `tuning.evolve` alone."""
 
     reports: int = 0  # of progress, those of a retry again
     ended: dict[str, int] = field(default_factory=dict)  # why → trials, each at its first end

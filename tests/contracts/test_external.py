@@ -18,9 +18,10 @@ from automata_svc.results.standing import leader
 from automata_svc.spec.wire.asks import AskAnswer, Order, TellAnswer
 from automata_svc.tuning.engine import FAULT_POINTS
 from automata_svc.tuning.events import decode, encode
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.schedulers import SCHEDULERS
 from automata_svc.tuning.searchers import SEARCHERS
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.state import JobState
 from tests.jobs.clients import Client, Memory, plan_of, values
 
 pairs = pytest.mark.parametrize(

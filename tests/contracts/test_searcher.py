@@ -33,7 +33,7 @@ def test_a_searcher_started_anew_proposes_what_the_old_one_would_have(name):
     engine = run_simulated(plan)
     again = JobState(plan)
     from automata_svc.tuning import events as ev
-    from automata_svc.tuning.state import evolve
+    from automata_svc.tuning.evolve import evolve
 
     checked = 0
     for seq, at, kind, text in engine._log.rows:  # type: ignore[attr-defined]

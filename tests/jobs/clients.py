@@ -78,7 +78,7 @@ class MemoryDatabase:
     def __init__(self, plan: SearchPlan) -> None:
         self.record = SimpleNamespace(
             id=plan.job, plan=json.dumps(plan.to_json()), driver="cli", project="p", queue="q",
-            created_at=1000.0,
+            created_at=1000.0, revision=1, spec=json.dumps({"spec": {}}),
         )  # fmt: skip
         self.rows: list[StoredEvent] = []
         self.tokens = itertools.count(1)

@@ -7,8 +7,9 @@ import pytest
 from automata_svc.results import result as module
 from automata_svc.results.result import by_rung, result
 from automata_svc.tuning.events import decode
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.memory_log import MemoryLog
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.state import JobState
 from tests.results.build import finished, stopped, troubled
 from tests.tuning.build import make_plan, run_simulated
 

@@ -18,12 +18,13 @@ from automata_svc.trials.types import SegmentOrder
 from automata_svc.tuning import costing
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.engine import Engine
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.inputs import DriverStart, Input, Reported, SegmentFailed, SubsetBuilt
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.runners.simulated import HandClock, Simulated
 from automata_svc.tuning.schedulers import SCHEDULERS
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.state import JobState
 from tests.tuning.build import VERSIONS, PlantedCurves, make_plan, passes_of
 
 # Replaying compares only what this version wrote.

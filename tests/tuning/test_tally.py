@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from automata_svc.tuning import events as ev
-from automata_svc.tuning.state import JobState, evolve
+from automata_svc.tuning.evolve import evolve
+from automata_svc.tuning.state import JobState
 from automata_svc.tuning.tally import Tally
 from tests.tuning.build import VERSIONS, make_plan
 

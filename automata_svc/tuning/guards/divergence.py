@@ -2,8 +2,7 @@
 norm.
 
 The hard stops of the SFT guide (Pareja et al. 2024, arXiv:2412.13337, read as algorithms §5.1
-does):
-they compare a trial with its own past, never with another trial.
+does): they compare a trial with its own past, never with another trial.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Recorded or synthetic curves instead of training, and a clock moved by hand.
 
 The real core runs against it: the same events, decisions and orders as on Ray, in seconds instead
-of
-hours. It is how rung tables are compared, and how crashes are tested exhaustively.
+of hours. It is how rung tables are compared, and how crashes are tested exhaustively.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Asynchronous successive halving, the promoting form of the paper.
 
 Li et al. 2020 (arXiv:1810.05934), algorithm 2: a free slot goes to a waiting trial in the top 1/η
-of
-its rung that was not promoted yet, the highest rung first; else to a new configuration.
+of its rung that was not promoted yet, the highest rung first; else to a new configuration.
 """
 
 from __future__ import annotations

@@ -16,9 +16,8 @@ class Scheduler(Protocol):
     """Pure: looks at the state, says what is decided, keeps nothing.
 
     tests/contracts/test_scheduler.py holds each row of SCHEDULERS to: every trial that reaches a
-    rung
-    gets exactly one verdict there besides "wait"; a refused value never goes on; the same log gives
-    the same decisions; a decision names at most NEIGHBOURS others, each with its rank.
+    rung gets exactly one verdict there besides "wait"; a refused value never goes on; the same log
+    gives the same decisions; a decision names at most NEIGHBOURS others, each with its rank.
     """
 
     segments_end_at_rungs: bool  # whether a trial gives its slot back at every rung

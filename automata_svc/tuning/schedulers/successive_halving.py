@@ -1,8 +1,7 @@
 """Synchronous successive halving that promotes: a rung decides when all of its trials are there.
 
 Jamieson & Talwalkar 2016 (arXiv:1502.07943); their r and η are replaced by a table of shares and
-keeps
-(a recipe of the price). Trials wait with their checkpoint and go on from it.
+keeps (a recipe of the price). Trials wait with their checkpoint and go on from it.
 """
 
 from __future__ import annotations

@@ -22,11 +22,9 @@ class Searcher(Protocol):
     """Proposes for one plan.
 
     Duties, which tests/contracts/test_searcher.py holds each row of SEARCHERS to: every proposal
-    lies
-    in the space, with exactly its active parameters; it depends on (seed, number, history) alone,
-    so a
-    searcher started anew proposes the same; nothing global is drawn from or seeded; start points
-    come first.
+    lies in the space, with exactly its active parameters; it depends on (seed, number, history)
+    alone, so a searcher started anew proposes the same; nothing global is drawn from or seeded;
+    start points come first.
     """
 
     def propose(self, state: JobState, number: int) -> Proposal: ...

@@ -2,12 +2,10 @@
 
 Bergstra et al. 2011. A trial that stands below the last rung is told as pruned there, so that the
 estimator ranks by (rung, value): taking values of the highest filled rung alone, as BOHB does,
-shows
-it survivors only, and it then prefers what it knows nothing of (a test plants the optimum).
+shows it survivors only, and it then prefers what it knows nothing of (a test plants the optimum).
 
 Optuna cannot be told a trial twice, so the in-memory study is rebuilt as trials climb. It is a
-cache
-of the history and nothing more: what it holds depends on the arrivals alone.
+cache of the history and nothing more: what it holds depends on the arrivals alone.
 """
 
 from __future__ import annotations
