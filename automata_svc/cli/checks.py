@@ -98,7 +98,8 @@ def _home(settings: Settings) -> tuple[Mark, str, str]:
 def _database(settings: Settings) -> tuple[Mark, str, str]:
     from automata_svc.database import open_database
 
-    jobs = open_database(settings.database_url).list_jobs()
+    with open_database(settings.database_url) as database:
+        jobs = database.list_jobs()
     return "ok", f"{settings.database_url}, {len(jobs)} jobs", ""
 
 

@@ -165,7 +165,8 @@ def _desk(world: World) -> TokenDesk | RemoteTokens:
     from automata_svc.jobs.token_desk import TokenDesk
     from automata_svc.jobs.tokens import Tokens
 
-    return TokenDesk(Tokens(open_database(world.settings.database_url)), OPERATOR)
+    database = world.closing.enter_context(open_database(world.settings.database_url))
+    return TokenDesk(Tokens(database), OPERATOR)
 
 
 def seconds(text: str, option: str) -> float:

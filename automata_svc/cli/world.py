@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
@@ -43,10 +44,16 @@ class World:
 
         return connect(self.where, self.settings, self.env, self.note, Bars(self))
 
+    @cached_property
+    def closing(self) -> ExitStack:
+        """What is to be closed when the command ends."""
+        return ExitStack()
+
     def close(self) -> None:
-        """Lets go of a server's connection, if there is one."""
+        """Lets go of what was opened for the command."""
         if "service" in self.__dict__ and self.connect is None:
             self.service.close()
+        self.closing.close()
 
     @property
     def width(self) -> int:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ def place(
 ) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "local":
-        here = LocalService(Settings.from_env({"AUTOMATA_HOME": str(folder)}))
-        yield Place(here, here)
+        with closing(LocalService(Settings.from_env({"AUTOMATA_HOME": str(folder)}))) as here:
+            yield Place(here, here)
         return
     with serving(folder) as served, Http(served.url, served.token("admin")) as http:
         yield Place(RemoteService(http), served.world.service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -106,7 +107,8 @@ def test_a_price_below_one_rung_is_refused() -> None:
 
 
 def view(home: Settings, **spec: Any) -> PlanView:
-    return LocalService(home).plan(json.dumps(job_data(**spec)), "job.yaml")
+    with closing(LocalService(home)) as service:
+        return service.plan(json.dumps(job_data(**spec)), "job.yaml")
 
 
 def test_the_plan_says_what_there_is_instead_and_can_be_submitted_again(home: Settings) -> None:
@@ -116,7 +118,8 @@ def test_the_plan_says_what_there_is_instead_and_can_be_submitted_again(home: Se
     assert "trained elsewhere" in first.chosen["spec.confirm.enabled"].reason
     assert "shares count to 0.0001" in first.chosen["spec.trial.external.passes"].reason
     assert not any(pointer.startswith("spec.subset") for pointer in first.chosen)
-    again = LocalService(home).plan(json.dumps(first.job), "again.yaml")
+    with closing(LocalService(home)) as service:
+        again = service.plan(json.dumps(first.job), "again.yaml")
     assert again.job == first.job and again.rungs == first.rungs
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -60,7 +61,8 @@ def kinds(service: LocalService, job: str) -> list[str]:
 
 
 def test_the_readmes_example_runs(home: Settings) -> None:
-    submitted = LocalService(home).submit(job_text(), "job.yaml")
+    with closing(LocalService(home)) as here:
+        submitted = here.submit(job_text(), "job.yaml")
 
     def build(params: dict[str, Any]) -> dict[str, Any]:
         return params
@@ -88,6 +90,7 @@ def test_the_readmes_example_runs(home: Settings) -> None:
     assert (state.state, answer.done) == ("SUCCEEDED", "SUCCEEDED")
     assert best is not None and best.rung == 3
     assert service.replay(job) == []
+    service.close()
 
 
 def test_the_first_ask_starts_the_job_and_its_first_trial_in_one_transaction(service, job):

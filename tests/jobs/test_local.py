@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -393,8 +394,9 @@ def test_a_second_driver_in_this_process_is_refused_while_the_first_runs(service
 
     def second(state: JobState, event: ev.Event) -> None:
         if isinstance(event, ev.Passes) and not refused:
-            with pytest.raises(Conflict) as conflict:
-                LocalService(service.settings).drive(job, None, RUNNER)
+            with closing(LocalService(service.settings)) as another:
+                with pytest.raises(Conflict) as conflict:
+                    another.drive(job, None, RUNNER)
             refused.append(str(conflict.value))
 
     assert drive(service, job, on_events(second)).state == "SUCCEEDED"
