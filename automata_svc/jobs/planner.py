@@ -26,7 +26,7 @@ from automata_svc.settings import Settings
 from automata_svc.spec.archive import Packed
 from automata_svc.spec.bundle import check_ref, looks_like_ref
 from automata_svc.spec.job import ExternalSpec, TuneJob
-from automata_svc.spec.space import Space, compile_space
+from automata_svc.spec.space import MAX_GRID, Space, compile_space
 from automata_svc.trials.templates import Template, find_template
 from automata_svc.trials.types import PassTable
 from automata_svc.tuning.plan import SearchPlan
@@ -271,7 +271,11 @@ def _trials(job: TuneJob, space: Space, problems: list[Problem]) -> int:
             for name in endless
         )
         return asked
-    return min(asked, space.grid_size or asked)
+    size = space.grid_size or asked
+    if size > MAX_GRID:
+        said = f"a grid of {size:,} configurations is not listed, at most {MAX_GRID:,} are"
+        problems.append(Problem("spec.space", f"{said}; take fewer values, or random or qmc"))
+    return min(asked, size)
 
 
 def _base(job: TuneJob, job_id: str, parts: _Parts, trials: int) -> dict[str, Any]:

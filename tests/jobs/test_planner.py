@@ -289,6 +289,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a start point of nothing": (
         {"search": {"start_points": [{"hiden": 16}]}}, "spec.search.start_points[0].hiden",
         "'hidden'"),
+    "a start point with a parameter that does not exist beside its others": (
+        {"space": {"optimizer": ["sgd", "adam"],
+                   "weight_decay": {"uniform": [0, 1], "when": {"optimizer": ["adam"]}}},
+         "search": {"start_points": [{"optimizer": "sgd", "weight_decay": 0.5}]}},
+        "spec.search.start_points[0].weight_decay", "does not exist where optimizer is 'sgd'"),
+    "a batch of no row": (
+        {"trial": trial(settings={"batch_size": 0}), "space": {"hidden": [16, 32]}},
+        "spec.trial.settings.batch_size", "0 is not at least 1"),
+    "batches that may be of less than a row": (
+        {"space": {"batch_size": {"randint": [-4, 16]}}}, "spec.space.batch_size",
+        "-4 is not at least 1"),
+    "a grid that nobody lists": (
+        {"search": {"type": "grid"},
+         "space": {"hidden": {"randint": [1, 10**12]}, "layers": [1, 2]}},
+        "spec.space", "2,000,000,000,000 configurations"),
     "a template that is not there": (
         {"trial": trial(template="./nowhere.py")}, "spec.trial.template", "nowhere.py"),
     "a data file that is not there": (
@@ -305,6 +320,18 @@ def test_a_mistake_is_pointed_at_and_says_what_would_be_right(what):
     at = [message for where, message in found.items() if where.startswith(pointer)]
     assert at, found
     assert said in at[0], at[0]
+
+
+def test_a_range_of_whole_numbers_is_never_listed():
+    assert minimal(space={"hidden": {"randint": [1, 2**53]}}).plan.trials == 27
+
+
+def test_a_template_whose_batches_are_no_whole_numbers_is_refused(tmp_path):
+    text = (Path(__file__).parents[2] / "trial_templates" / "tabular_mlp.py").read_text()
+    (tmp_path / "mine.py").write_text(text.replace("batch_size: int = 32", 'batch_size: str = "a"'))
+    given = {"trial": trial(template=str(tmp_path / "mine.py")), "space": {"hidden": [16, 32]}}
+    found = mistakes(job_data(**given))
+    assert "declares batch_size: str" in found["spec.trial.template"]
 
 
 def test_a_key_that_stands_twice_is_refused():
