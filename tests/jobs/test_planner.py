@@ -280,7 +280,13 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a fraction above 1": ({"subset": {"fraction": 1.5}}, "spec.subset.fraction", "1.5"),
     "an option of another strategy": (
         {"subset": {"strategy": "adaptive_random", "options": {"pool": 3}}},
-        "spec.subset.options.pool", "no such option"),
+        "spec.subset.options.pool", "unknown option of strategy 'adaptive_random' 'pool'"),
+    "an option out of its range": (
+        {"subset": {"strategy": "automata", "options": {"pool": 0}}},
+        "spec.subset.options.pool", "0 is not usable; an integer from 1 to"),
+    "an option that is none of its words": (
+        {"subset": {"strategy": "milo", "options": {"mode": "sharp"}}},
+        "spec.subset.options.mode", "one of: shaped, faithful"),
     "an encoder nobody looks at": ({"subset": {"encoder": "standard"}}, "spec.subset.encoder",
                                    "no embeddings"),
     "a start point outside of the space": (
