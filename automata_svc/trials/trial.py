@@ -328,7 +328,8 @@ class Trial(Generic[P]):
     def _resume(self) -> None:
         order = self._order
         if order.checkpoint is None:
-            if order.from_boundary > 0:
+            # A confirmation that starts over stands at a later pass than 0, and at row 0.
+            if order.table.rows_at(order.from_boundary) > 0:
                 raise AutomataError(
                     f"trial {order.trial} is to go on from pass {order.from_boundary} and has no"
                     " checkpoint to go on from"

@@ -140,6 +140,20 @@ def test_a_full_search_at_share_1_is_its_own_confirmation(service):
     assert state.cost.train_rows == 2 * state.plan.total_rows
 
 
+def test_a_confirmation_from_the_start_trains_its_winner_again(service):
+    spec = {"confirm": {"resume": False}, "budget": {"trials": 3}}
+    state = run(service, **spec)
+    assert state.state == "SUCCEEDED", state.move.reason
+    assert state.result is not None and "from the start" in state.result.how
+    winner = state.trials[state.result.trial]
+    searched = state.plan.table.rows_at(winner.search_boundary)
+    assert winner.cost.train_rows == searched + state.plan.total_rows
+    job = service.submit(job_text(**spec), "job.yaml")
+    with pytest.raises(Died):  # in the middle of that confirmation
+        drive(service, job, dies_at(state.tally.reports - 2))
+    assert outcome(drive(service, job)) == outcome(state)
+
+
 def test_trials_are_a_frame_with_parameters_as_columns(finished):
     service, job = finished
     frame = service.trials_frame(job)
