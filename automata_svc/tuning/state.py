@@ -464,6 +464,8 @@ def _confirm_started(state: JobState, event: ev.ConfirmStarted, at: float) -> No
         if trial.number in event.trials:
             trial.search_boundary = trial.boundary
             trial.phase = "confirm"
+            if not state.plan.resume:
+                trial.memory = GuardMemory()  # a training of its own: its start is no divergence
             if state.plan.resume and state.plan.table.share_at(trial.boundary) >= 1:
                 trial.confirmed = True
                 trial.confirm_values[trial.boundary] = trial.latest

@@ -555,6 +555,18 @@ def test_a_confirmation_from_the_start_has_no_checkpoint_to_go_on_from_and_costs
     assert "from the start" in engine.state.result.how
 
 
+def test_a_training_that_starts_over_is_held_against_its_own_past():
+    class Uneven(PlantedCurves):
+        """The search walks an easy subset: the whole of the rows begins with a greater loss."""
+
+        def loss(self, order: SegmentOrder, share: float) -> float:
+            return super().loss(order, share) * (8 if order.phase == "confirm" else 1)
+
+    plan = make_plan(trials=4, keep=(2, 1, 1), resume=False, guards=({"type": "divergence"},))
+    state = run_audited(plan, Uneven()).state
+    assert state.state == "SUCCEEDED", state.move.reason
+
+
 def test_a_confirmation_can_be_left_out():
     engine = run_audited(make_plan(trials=4, keep=(2, 1, 1), confirm=False))
     state = engine.state
