@@ -111,7 +111,8 @@ class SearchPlan:
         An epoch longer than a twentieth of the training is walked in parts, so that checkpoints and
         values have a boundary to stand on.
         """
-        slices = max(1, math.ceil(self.n_train / (self.checkpoint_every * self.total_rows)))
+        parts = math.ceil(self.n_train / (self.checkpoint_every * self.total_rows))
+        slices = min(max(1, parts), self.n_train)  # no pass of no row
         rows = self.table.rows_at(boundary) if self.resume else 0
         return PassTable(self.total_rows, self.n_train, slices, boundary, rows)
 
