@@ -316,6 +316,7 @@ def _base(job: TuneJob, job_id: str, parts: _Parts, trials: int) -> dict[str, An
         # without a confirmation the weights as they are get delivered, and their value with them
         "average": spec.scheduler.average and spec.confirm.enabled and external is None,
         "checkpoint_every": spec.checkpoint.every_share,
+        "largest_batch": max(1, parts.batches[1]),
         "wall_clock_s": spec.budget.wall_clock,
         "goal": spec.budget.goal,
         "no_improve_trials": spec.budget.no_improve_trials,

@@ -109,6 +109,16 @@ def test_a_subset_has_at_least_four_of_the_largest_batches():
 # ---- the price is the dial ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("every_share", [0.05, 0.0005])
+def test_a_pass_of_the_confirmation_holds_a_largest_batch(every_share):
+    brief = {**DIGITS, "settings": {"epochs": 1}}
+    plan = minimal(
+        trial=brief, space={"batch_size": [16, 512]}, checkpoint={"every_share": every_share}
+    ).plan
+    table = plan.confirm_table(0)
+    assert table.slices == 2 == plan.n_train // 512
+
+
 def test_a_higher_price_buys_no_cheaper_plan_and_none_is_exceeded():
     before = 0.0
     for price in (1.5, 2.5, 5.0, 10.0):
