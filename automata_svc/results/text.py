@@ -8,6 +8,7 @@ from typing import Any
 
 from automata_svc.results import figures as fig
 from automata_svc.results.funnel import funnel
+from automata_svc.results.stops import NO_VALUE
 from automata_svc.results.why import Competitor, Why
 
 Found = Mapping[str, Any]  # what results.result.result gives
@@ -174,7 +175,7 @@ def _stopped(found: Found, width: int) -> Section:
             where, said = said.split(": ", 1)
             label = f"at {where}"
         said = f"{said} (trial {trials}{more})"
-        if group["kind"] == "failed" and (error := _error_of(found, group)):
+        if _is_mistake(group) and (error := _error_of(found, group)):
             said += f": {error}"
         rows.append((str(group["count"]), label, said))
     lines = fig.fitted(rows, width, right=(0,))
@@ -182,6 +183,11 @@ def _stopped(found: Found, width: int) -> Section:
     if rest:
         lines.append(f"  and {rest} for other reasons")
     return Section("Why trials were stopped", tuple(lines))
+
+
+def _is_mistake(group: Mapping[str, Any]) -> bool:
+    """Whether these trials ended for what a template did, rather than for how good they were."""
+    return group["kind"] == "failed" or str(group["what"]).endswith(NO_VALUE)
 
 
 def _error_of(found: Found, group: Mapping[str, Any]) -> str:
