@@ -18,6 +18,7 @@ from automata_svc.jobs import elsewhere
 from automata_svc.jobs.bundles import Code, ProjectBundles, pack
 from automata_svc.jobs.parameters import check_parameters, largest_batch, smallest_batch
 from automata_svc.jobs.protocol import Chosen, RungLine
+from automata_svc.jobs.recipes import DEFAULT_PRICE
 from automata_svc.jobs.rungs import MIN_STEPS, pass_table, steps_at, subset_rows
 from automata_svc.jobs.runtime_env import check_runtime_env
 from automata_svc.jobs.schedule import Schedule, choose_schedule
@@ -419,7 +420,18 @@ def _warn(
             f"rung (share {plan.rungs[0].share:.3g}); below {MIN_STEPS} a model is untrained and "
             "its rank says nothing. Raise budget.price or the first of scheduler.shares."
         )
-    asked = job.spec.budget.price
+    asked, limit = job.spec.budget.price, plan.price_limit
+    if (
+        asked is None
+        and schedule.recipe is not None
+        and limit is not None
+        and limit > DEFAULT_PRICE
+    ):
+        warnings.append(
+            f"the default price {DEFAULT_PRICE:g} pays no recipe for {plan.trials} trials here: "
+            f"this job takes {schedule.price:.2f} full trainings. Lower budget.trials, or give the "
+            "budget.price that it is worth"
+        )
     if asked is not None and schedule.recipe is not None and asked > 1.5 * schedule.price:
         warnings.append(
             f"no recipe spends a price of {asked:g}: the dearest takes {schedule.price:.2f}, and "

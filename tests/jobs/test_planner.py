@@ -135,6 +135,14 @@ def test_without_a_price_the_default_is_taken_and_named():
     assert "2.5" in made.chosen["spec.budget.price"].reason
 
 
+def test_a_job_that_the_default_price_cannot_pay_is_warned_of():
+    dear = minimal(trial={**DIGITS, "settings": {"epochs": 1}}, budget={"trials": 300})
+    assert dear.schedule.price > 2.5
+    (said,) = [text for text in dear.warnings if "default price 2.5" in text]
+    assert f"takes {dear.schedule.price:.2f} full trainings" in said
+    assert not any("default price" in text for text in minimal().warnings)
+
+
 def test_a_price_no_recipe_reaches_names_the_cheapest_that_works():
     found = mistakes(job_data(trial=DIGITS, space=SPACE, scheduler=None,
                               budget={"trials": 27, "price": 0.9}))  # fmt: skip
