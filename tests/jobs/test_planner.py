@@ -213,6 +213,14 @@ def test_rungs_that_coincide_are_one_with_the_later_keep():
     assert [rung.keep for rung in made.plan.rungs] == [3, 1]
 
 
+def test_rungs_that_coincide_are_no_longer_what_was_measured():
+    long = {**DIGITS, "settings": {"epochs": 400}}
+    assert minimal(trial=long).schedule.expected is not None
+    brief = minimal(trial={**DIGITS, "settings": {"epochs": 1}})
+    assert len(brief.plan.rungs) < len(RECIPES[brief.schedule.recipe].shares)
+    assert brief.schedule.expected is None
+
+
 def test_a_first_rung_of_few_steps_is_warned_of():
     made = planned()
     (warning,) = [text for text in made.warnings if "optimizer steps" in text]
