@@ -106,4 +106,8 @@ def _mistake(line: str, field: str) -> tuple[str, dict[str, Any]]:
     if not isinstance(row.get(field), str | int | float):
         held = ", ".join(map(str, row))
         return f'has no "{field}" that is a text or a number; it has: {held}', {}
+    for name in (field, LABEL_NAME):
+        value = row.get(name)
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            return f'"{name}" holds half of a surrogate pair, which no text has', {}
     return "", row

@@ -71,6 +71,8 @@ def test_blank_lines_are_left_out(tmp_path: Path) -> None:
             [{"text": "a", "label": None}],
             'has no "label" that is a text or a number; it has: text, l',
         ),
+        ([{"text": "a", "label": "b\ud800"}], '"label" holds half of a surrogate pair'),
+        ([{"text": "a", "label": 0, "label_name": "\udc00"}], '"label_name" holds half'),
         ([*lines(9), {"text": "a", "label": "b"}], "texts in some lines and numbers in others"),
         ([], "holds no line"),
         ([{"text": "a", "label": 0.5}] * 9, "not whole numbers.*regression"),
