@@ -6,6 +6,8 @@ Exit codes: 0 ok, 1 job failed, 2 bad usage or job file, 3 not found, 4 conflict
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
@@ -106,7 +108,21 @@ def cli() -> None:
 
 def main() -> None:
     """The console script."""
+    _stand_in()
     cli(prog_name="automata")
+
+
+def _stand_in() -> None:
+    """Opens the standard streams that are closed: the next file, a database, would get their place.
+
+    Whatever writes to descriptor 2 would then write into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))
 
 
 if __name__ == "__main__":

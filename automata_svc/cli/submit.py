@@ -6,6 +6,7 @@ import click
 
 from automata_svc.cli.examples import examples
 from automata_svc.cli.options import file_argument, output_option, read_job, set_option
+from automata_svc.cli.submitting import submitted
 from automata_svc.cli.world import world_of
 
 
@@ -26,7 +27,7 @@ def command(ctx: click.Context, file: str, sets: tuple[str, ...], form: str) -> 
     """Store the job that JOB.yaml describes, to be run by a server, and say its id."""
     world = world_of(ctx)
     text, source = read_job(file)
-    job = world.service.submit(text, source, sets)
+    job = submitted(world, text, source, sets)
     row = world.service.find(job)
     if form != "table":
         world.say_data({"job_id": job, "name": row.name, "state": row.state}, form)

@@ -14,7 +14,9 @@ from automata_svc.cli.options import (
     runner_option,
     set_option,
 )
+from automata_svc.cli.submitting import submitted
 from automata_svc.cli.world import world_of
+from automata_svc.errors import SpecError
 
 
 @click.command(
@@ -44,7 +46,7 @@ def command(
     world = world_of(ctx)
     text, source = read_job(file)
     service = world.service
-    job = service.submit(text, source, sets)
+    job = submitted(world, text, source, sets)
     row = service.find(job)
     world.note(f"{row.name}: {job}")
     for other in service.jobs(project=row.project, name=row.name):
@@ -53,7 +55,12 @@ def command(
                 f"an earlier job of this name is unfinished: {other.id} ({other.state}); "
                 f"`automata resume {other.id}` goes on with it. This is a new job."
             )
-    drive_and_report(ctx, world, job, row.name, runner, quiet, form)
+    try:
+        drive_and_report(ctx, world, job, row.name, runner, quiet, form)
+    except SpecError as error:  # e.g. a trial that asks for more than this machine has
+        if service.runs_here and service.find(job).state == "QUEUED":
+            service.stop(job, f"it cannot run here: {error}")
+        raise
 
 
 _UNFINISHED = frozenset({"QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING"})

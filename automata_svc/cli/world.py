@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
@@ -75,14 +75,16 @@ class World:
         _write(sys.stdout, text)
 
     def note(self, text: str) -> None:
-        """Something beside the answer, on stderr."""
-        _write(sys.stderr, text)
+        """Something beside the answer, on stderr; where nobody reads on, nothing ends for it."""
+        with suppress(OSError):  # `2>&1 | head`, a terminal that is gone, a full disk
+            _write(sys.stderr, text)
 
     def error(self, text: str) -> None:
         head = "error:"
         if self.has_colour(sys.stderr):
             head = click.style(head, fg="red", bold=True)
-        _write(sys.stderr, f"{head} {text}")
+        with suppress(OSError):
+            _write(sys.stderr, f"{head} {text}")
 
     def say_sections(self, sections: Sequence[Section]) -> None:
         """A report: headings stand out where the terminal can."""

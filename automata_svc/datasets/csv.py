@@ -17,6 +17,8 @@ from automata_svc.errors import Problem, SpecError, unknown
 if TYPE_CHECKING:
     import pandas as pd
 
+OTHER_MARKS = ";\t|"  # between columns in files that are no csv as it is read here
+
 
 def read_csv(files: Mapping[str, Path], target: str | None = None) -> Raw:
     """Rows of a csv (also gzipped) with a header; `target` names the column to predict.
@@ -26,7 +28,7 @@ def read_csv(files: Mapping[str, Path], target: str | None = None) -> Raw:
     """
     import pandas as pd
 
-    frames = {split: _load(path) for split, path in files.items()}
+    frames = {split: _load(path, target) for split, path in files.items()}
     main, source = frames["train"], files["train"].name
     columns = [str(name) for name in main.columns]
     if target is None:
@@ -64,14 +66,27 @@ def _texts(column: pd.Series[Any]) -> NDArray[Any]:
     return np.array(cells, dtype=object)
 
 
-def _load(path: Path) -> pd.DataFrame:
+def _load(path: Path, target: str | None) -> pd.DataFrame:
     import pandas as pd
 
     try:
         frame = pd.read_csv(path, low_memory=False)
+        header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
     except (OSError, ValueError, EOFError) as error:  # pandas' own errors are ValueErrors
         said = f"cannot be read as csv: {str(error).splitlines()[0]}"
-        raise SpecError(said, source=path.name) from error
+        right = "; right is UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        raise SpecError(said + right, source=path.name) from error
+    names = header.iloc[0].tolist()
+    if len(names) == 1 and (other := [mark for mark in OTHER_MARKS if mark in names[0]]):
+        said = f"has {other[0]!r} between its columns; right is a comma"
+        raise SpecError(said, source=path.name)
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first fields for row names
+        fields = len(names) + frame.index.nlevels
+        said = f"has rows of {fields} fields below a header of {len(names)}; name every column"
+        raise SpecError(said, source=path.name)
+    if names.count(target) > 1:
+        said = f"{names.count(target)} columns are called '{target}'; one is what to predict"
+        raise SpecError(Problem("target", said), source=path.name)
     if len(frame) == 0:
         raise SpecError("holds a header and no row", source=path.name)
     return frame

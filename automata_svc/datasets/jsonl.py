@@ -69,10 +69,11 @@ def _class_names(names: Mapping[Any, str]) -> tuple[str, ...] | None:
 def _load(path: Path, field: str) -> tuple[list[dict[str, Any]], list[Problem]]:
     opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with opened(path, "rt", encoding="utf-8") as stream:
+        with opened(path, "rt", encoding="utf-8-sig") as stream:  # some editors begin with a mark
             lines = stream.readlines()
     except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise SpecError(f"cannot be read as jsonl: {error}", source=path.name) from error
+        right = "; right is UTF-8" if isinstance(error, UnicodeDecodeError) else ""
+        raise SpecError(f"cannot be read as jsonl: {error}{right}", source=path.name) from error
     rows, mistakes = [], []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -93,7 +94,7 @@ def _load(path: Path, field: str) -> tuple[list[dict[str, Any]], list[Problem]]:
 def _mistake(line: str, field: str) -> tuple[str, dict[str, Any]]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON: {error}", {}
     if not isinstance(row, dict):
         return f'is no object; right is {{"{TEXT}": "…", "{field}": 0}}', {}
@@ -103,5 +104,10 @@ def _mistake(line: str, field: str) -> tuple[str, dict[str, Any]]:
             {},
         )
     if not isinstance(row.get(field), str | int | float):
-        return f'has no "{field}"; it has: {", ".join(map(str, row))}', {}
+        held = ", ".join(map(str, row))
+        return f'has no "{field}" that is a text or a number; it has: {held}', {}
+    for name in (field, LABEL_NAME):
+        value = row.get(name)
+        if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+            return f'"{name}" holds half of a surrogate pair, which no text has', {}
     return "", row

@@ -55,13 +55,13 @@ def number_classes(
             return nothing, (), [Problem(pointer, said)]
     if y.dtype.kind not in "fiubUS":
         return nothing, (), [Problem(pointer, f"holds {y.dtype}; right are whole numbers or texts")]
-    if y.dtype.kind in "fiu":
+    if y.dtype.kind == "f":
         y = y.astype(np.int64)
     if y.dtype.kind == "S":
         y = np.char.decode(y, "utf-8", "replace")
     known, numbers = np.unique(y, return_inverse=True)
     names = tuple(str(label) for label in known.tolist())
-    if class_names is not None and y.dtype.kind == "i":
+    if class_names is not None and y.dtype.kind in "iu":
         if known.size and (known[0] < 0 or known[-1] >= len(class_names)):
             said = f"names {len(class_names)} classes, but labels go from {known[0]} to {known[-1]}"
             return nothing, (), [Problem("class_names", said)]

@@ -113,7 +113,9 @@ def check_numbers(x: NDArray[Any], pointer: str = "X") -> list[Problem]:
         return [Problem(pointer, f"is {shape}; right is [rows, features], both at least 1")]
     if x.dtype.kind != "f":
         return []
-    usable = np.abs(x.reshape(len(x), -1)) <= LARGEST  # False for NaN
+    flat = x.reshape(len(x), -1)
+    largest = min(LARGEST, float(np.finfo(x.dtype).max))  # float16 has no 1e30, only infinity
+    usable = np.abs(flat) <= x.dtype.type(largest)  # False for NaN
     if usable.all():
         return []
     row, column = np.argwhere(~usable)[0]

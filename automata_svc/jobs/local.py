@@ -381,6 +381,8 @@ def _source_of(record: StoredJob) -> str:
 def _row(record: JobHead) -> JobRow:
     summary = json.loads(record.summary)
     summary.pop("counts", None)  # for totals over all jobs
+    if record.driver == "cli" and record.state in _DRIVEN and not _has_driver(record):
+        summary["waiting"] = f"its driver has ended; go on with: automata resume {record.id}"
     return JobRow(
         id=record.id,
         name=record.name,
@@ -392,3 +394,13 @@ def _row(record: JobHead) -> JobRow:
         trials=summary.get("trials", 0),
         summary=summary,
     )
+
+
+_DRIVEN = frozenset({"STARTING", "RUNNING", "STOPPING"})
+
+
+def _has_driver(record: JobHead) -> bool:
+    from automata_svc.database import is_gone
+
+    owner = record.lease_owner
+    return record.is_leased and owner is not None and not is_gone(owner)

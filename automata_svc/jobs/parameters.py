@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from automata_svc.errors import Problem, nearest
-from automata_svc.spec.domain import Domain
+from automata_svc.spec.domain import Domain, same
 from automata_svc.spec.job import TuneJob
 from automata_svc.spec.space import Space
 from automata_svc.trials.templates import ParamDecl, Template
@@ -47,6 +47,7 @@ def check_parameters(
             fixed[name] = _as_declared(value, declared[name])
     problems.extend(check_start_points(job, space))
     problems.extend(_epochs(template, declared, fixed))
+    problems.extend(_batch_size(declared.get("batch_size"), space, fixed))
     return fixed
 
 
@@ -87,6 +88,21 @@ def _epochs(
     return []
 
 
+def _batch_size(decl: ParamDecl | None, space: Space, fixed: dict[str, Any]) -> list[Problem]:
+    """The loader cuts a pass by it, whatever else the template does with it."""
+    if decl is None:
+        return []
+    if decl.type != "int":
+        said = f"declares batch_size: {decl.type}; the loader reads it, so it must be an int"
+        return [Problem("spec.trial.template", said)]
+    domain = space.domains.get("batch_size")
+    pointer = "spec.trial.settings.batch_size" if domain is None else "spec.space.batch_size"
+    if domain is not None and _domain_fits(pointer, domain, decl):
+        return []  # said already
+    least = smallest_batch(space, fixed)
+    return [] if least >= 1 else [Problem(pointer, f"{least} is not at least 1: rows of a batch")]
+
+
 def _unknown(name: str, template: Template, declared: dict[str, ParamDecl]) -> str:
     hint = nearest(name, declared)
     meant = f" (did you mean '{hint}'?)" if hint else ""
@@ -98,7 +114,9 @@ def _domain_fits(pointer: str, domain: Domain, decl: ParamDecl) -> list[Problem]
     if domain.kind in ("uniform", "loguniform") and decl.type != "float":
         right = "randint or a list" if decl.type == "int" else "a list of values"
         return [Problem(pointer, f"'{decl.name}' is declared {decl.type}; use {right}")]
-    if domain.kind == "randint" and decl.type not in ("int", "float"):
+    if domain.kind == "randint":  # never listed: it may have 10^16 values
+        if decl.type in ("int", "float"):
+            return []
         return [Problem(pointer, f"'{decl.name}' is declared {decl.type}; use a list of values")]
     return [
         Problem(pointer, _misfit(value, decl))
@@ -135,6 +153,12 @@ def _start_point(index: int, point: Any, space: Space) -> list[Problem]:
             hint = nearest(name, space.domains)
             meant = f" (did you mean '{hint}'?)" if hint else ""
             found.append(Problem(f"{pointer}.{name}", f"not in spec.space{meant}"))
-        elif not space.domains[name].contains(value):
+            continue
+        domain = space.domains[name]
+        if not domain.contains(value):
             found.append(Problem(f"{pointer}.{name}", f"{value!r} is outside of its domain"))
+        for parent, values in domain.when.items():
+            if parent in point and not any(same(point[parent], one) for one in values):
+                said = f"does not exist where {parent} is {point[parent]!r}"
+                found.append(Problem(f"{pointer}.{name}", said))
     return found

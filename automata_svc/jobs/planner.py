@@ -18,6 +18,7 @@ from automata_svc.jobs import elsewhere
 from automata_svc.jobs.bundles import Code, ProjectBundles, pack
 from automata_svc.jobs.parameters import check_parameters, largest_batch, smallest_batch
 from automata_svc.jobs.protocol import Chosen, RungLine
+from automata_svc.jobs.recipes import DEFAULT_PRICE
 from automata_svc.jobs.rungs import MIN_STEPS, pass_table, steps_at, subset_rows
 from automata_svc.jobs.runtime_env import check_runtime_env
 from automata_svc.jobs.schedule import Schedule, choose_schedule
@@ -26,7 +27,7 @@ from automata_svc.settings import Settings
 from automata_svc.spec.archive import Packed
 from automata_svc.spec.bundle import check_ref, looks_like_ref
 from automata_svc.spec.job import ExternalSpec, TuneJob
-from automata_svc.spec.space import Space, compile_space
+from automata_svc.spec.space import MAX_GRID, Space, compile_space
 from automata_svc.trials.templates import Template, find_template
 from automata_svc.trials.types import PassTable
 from automata_svc.tuning.plan import SearchPlan
@@ -271,7 +272,11 @@ def _trials(job: TuneJob, space: Space, problems: list[Problem]) -> int:
             for name in endless
         )
         return asked
-    return min(asked, space.grid_size or asked)
+    size = space.grid_size or asked
+    if size > MAX_GRID:
+        said = f"a grid of {size:,} configurations is not listed, at most {MAX_GRID:,} are"
+        problems.append(Problem("spec.space", f"{said}; take fewer values, or random or qmc"))
+    return min(asked, size)
 
 
 def _base(job: TuneJob, job_id: str, parts: _Parts, trials: int) -> dict[str, Any]:
@@ -312,6 +317,7 @@ def _base(job: TuneJob, job_id: str, parts: _Parts, trials: int) -> dict[str, An
         # without a confirmation the weights as they are get delivered, and their value with them
         "average": spec.scheduler.average and spec.confirm.enabled and external is None,
         "checkpoint_every": spec.checkpoint.every_share,
+        "largest_batch": max(1, parts.batches[1]),
         "wall_clock_s": spec.budget.wall_clock,
         "goal": spec.budget.goal,
         "no_improve_trials": spec.budget.no_improve_trials,
@@ -414,7 +420,18 @@ def _warn(
             f"rung (share {plan.rungs[0].share:.3g}); below {MIN_STEPS} a model is untrained and "
             "its rank says nothing. Raise budget.price or the first of scheduler.shares."
         )
-    asked = job.spec.budget.price
+    asked, limit = job.spec.budget.price, plan.price_limit
+    if (
+        asked is None
+        and schedule.recipe is not None
+        and limit is not None
+        and limit > DEFAULT_PRICE
+    ):
+        warnings.append(
+            f"the default price {DEFAULT_PRICE:g} pays no recipe for {plan.trials} trials here: "
+            f"this job takes {schedule.price:.2f} full trainings. Lower budget.trials, or give the "
+            "budget.price that it is worth"
+        )
     if asked is not None and schedule.recipe is not None and asked > 1.5 * schedule.price:
         warnings.append(
             f"no recipe spends a price of {asked:g}: the dearest takes {schedule.price:.2f}, and "

@@ -135,7 +135,9 @@ def _build(
     asked = ask(shares, keep, rows, job.spec.scheduler.rank_by)
     plan = _plan(job, with_rungs, [*asked, WHOLE] if external else asked, keep[-1])
     schedule = _priced(plan, _halving_arrivals(plan, trials))
-    return replace(schedule, recipe=recipe.name, expected=None if external else recipe.expected)
+    # What was measured is the recipe's own rungs, not what is left where some fall together.
+    measured = not external and len(plan.rungs) == len(asked)
+    return replace(schedule, recipe=recipe.name, expected=recipe.expected if measured else None)
 
 
 def _raised(

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from automata_svc.datasets import Shape
-from automata_svc.errors import Problem, nearest, unknown
+from automata_svc.errors import Problem, SpecError, unknown
 from automata_svc.selection import STRATEGIES
+from automata_svc.selection.checks import read_options
 from automata_svc.selection.encoders import ENCODERS, default_encoder
 from automata_svc.spec.job import TuneJob
 
@@ -39,25 +40,11 @@ def choose_subset(
         problems.append(Problem("spec.subset.strategy", message))
         return None
     before = len(problems)
-    for name, value in spec.options.items():
-        pointer = f"spec.subset.options.{name}"
-        if name not in strategy.options:
-            hint = nearest(name, strategy.options)
-            meant = f" (did you mean '{hint}'?)" if hint else ""
-            known = ", ".join(sorted(strategy.options)) or "none"
-            problems.append(
-                Problem(
-                    pointer,
-                    f"strategy '{spec.strategy}' has no such option{meant}; it has: {known}",
-                )
-            )
-        elif not _like(value, strategy.options[name]):
-            problems.append(
-                Problem(
-                    pointer,
-                    f"{value!r} is not of the kind of its default {strategy.options[name]!r}",
-                )
-            )
+    try:
+        options = read_options(spec.strategy, strategy.options, spec.options, strategy.allowed)
+    except SpecError as error:
+        for one in error.problems:
+            problems.append(Problem(f"spec.subset.options.{one.pointer}", one.message))
     encoder = None
     if "embeddings" in strategy.needs and shape is not None:
         encoder = spec.encoder or default_encoder(shape.kind)
@@ -79,16 +66,8 @@ def choose_subset(
     return SubsetChoice(
         strategy=spec.strategy,
         fraction=1.0 if spec.strategy == "full" else spec.fraction,
-        options={**strategy.options, **spec.options},
+        options=options,
         encoder=encoder,
         select_every=spec.select_every or default,
         select_reason=f"default: every {default} walk(s) of the subset",
     )
-
-
-def _like(value: Any, default: Any) -> bool:
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(default, bool) and isinstance(value, bool)
-    if isinstance(default, int | float):
-        return isinstance(value, int | float)
-    return isinstance(value, type(default))

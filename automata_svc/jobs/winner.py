@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automata_svc.errors import Conflict, SpecError
+from automata_svc.errors import Conflict, SpecError, Unavailable
 from automata_svc.jobs.bundles import Code
+from automata_svc.trials.params import coerce
+from automata_svc.trials.templates import parse_template
 
 if TYPE_CHECKING:
     from automata_svc.jobs.local import LocalService
@@ -49,8 +53,9 @@ def save_winner(service: LocalService, job: str, folder: Path) -> list[Path]:
     What the template imports of the job's code lies in `code`.
 
     Raises:
-        Conflict: the job has no confirmed winner (yet), or its weights are gone.
+        Conflict: the job has no confirmed winner (yet), its weights are gone, or its data changed.
         SpecError: the folder is not empty.
+        Unavailable: the folder cannot be written.
     """
     import torch
 
@@ -67,16 +72,21 @@ def save_winner(service: LocalService, job: str, folder: Path) -> list[Path]:
     raw = service.store.get(result.checkpoint)
     body = torch.load(io.BytesIO(raw), weights_only=True, map_location="cpu")
     template = service.template(job)
-    module = re.sub(r"\W", "_", template["name"], flags=re.ASCII)
-    if module[0].isdigit():
-        module = f"template_{module}"
+    module = _module_name(template["name"])
     record = service.database.get_job(job)
     bundles = service.bundles.of(record.project)
     spec = json.loads(record.spec)
     source = bundles.source(Source.of(spec["spec"]["trial"]["dataset"]))
     shape = describe(source, service.settings)
-    params = {**state.plan.fixed, **state.trials[result.trial].params}
-    folder.mkdir(parents=True, exist_ok=True)
+    if state.plan.dataset_digest not in ("", shape.digest):
+        raise Conflict(
+            f"{job}: the rows of dataset '{shape.name}' changed since the job was submitted; put "
+            "the old ones back to save what was trained on them"
+        )
+    declared = parse_template(template["text"].encode(), template["name"], template["path"]).params
+    chosen = {**state.plan.fixed, **state.trials[result.trial].params}
+    # As its trial was given them: a space may say 64.0 where the template declares an int.
+    params = {one.name: coerce(chosen[one.name], one.type) for one in declared}
     files = {
         "params.json": json.dumps(params, indent=2).encode(),
         "dataset.json": json.dumps(
@@ -96,7 +106,8 @@ def save_winner(service: LocalService, job: str, folder: Path) -> list[Path]:
             job=job,
             name=spec["metadata"]["name"],
             module=module,
-            preparation="; ".join(shape.notes) or "as they are",
+            # One line: a column's name, which stands in a note, may hold a line's end.
+            preparation=" ".join("; ".join(shape.notes).split()) or "as they are",
         ).encode(),
     }
     buffer = io.BytesIO()
@@ -105,9 +116,20 @@ def save_winner(service: LocalService, job: str, folder: Path) -> list[Path]:
     code = Code.from_json(template.get("code"))
     if code is not None:
         files |= {f"code/{name}": raw for name, raw in bundles.files_of(code).items()}
-    written = []
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-        written.append(folder / name)
-    return written
+    try:
+        return [_written(folder / name, data) for name, data in files.items()]
+    except OSError as error:
+        raise Unavailable(f"--save {folder}: cannot be written: {error.strerror}") from error
+
+
+def _written(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def _module_name(template: str) -> str:
+    """What example.py imports the template as: a name that hides nothing which it imports."""
+    name = re.sub(r"\W", "_", template, flags=re.ASCII)
+    taken = name in {"example", "torch"} or name in sys.stdlib_module_names
+    return f"template_{name}" if taken or name[0].isdigit() or iskeyword(name) else name

@@ -24,6 +24,7 @@ class Stop:
         return len(self.trials)
 
 
+NO_VALUE = "no usable value"
 ORDER: tuple[Kind, ...] = (
     "rung", "guard", "failed", "budget", "user", "job", "completed", "going",
 )  # fmt: skip
@@ -74,7 +75,7 @@ def _at_rung(state: JobState, trial: Trial) -> str:
     decision = trial.decisions[-1]
     where = f"rung {decision.rung + 1}"
     if decision.cutoff is None:  # the gate refused its value: nothing was compared
-        return f"{where}: no usable value"
+        return f"{where}: {NO_VALUE}"
     keep = state.plan.rungs[decision.rung].keep
     if keep is None:  # asynchronous: the cut moves with each arrival
         return f"{where}: not among those that go on"

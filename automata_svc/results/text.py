@@ -8,11 +8,13 @@ from typing import Any
 
 from automata_svc.results import figures as fig
 from automata_svc.results.funnel import funnel
+from automata_svc.results.stops import NO_VALUE
 from automata_svc.results.why import Competitor, Why
 
 Found = Mapping[str, Any]  # what results.result.result gives
 
 STOPPED_SHOWN = 8  # reasons listed before the rest is summed up
+ERROR_SHOWN = 200  # characters of an error: what Ray says of a lost worker is a page
 RUNG_SHOWN = 40  # lines of a rung's table before its middle is left out
 
 
@@ -172,12 +174,27 @@ def _stopped(found: Found, width: int) -> Section:
         if group["kind"] == "rung":
             where, said = said.split(": ", 1)
             label = f"at {where}"
-        rows.append((str(group["count"]), label, f"{said} (trial {trials}{more})"))
+        said = f"{said} (trial {trials}{more})"
+        if _is_mistake(group) and (error := _error_of(found, group)):
+            said += f": {error}"
+        rows.append((str(group["count"]), label, said))
     lines = fig.fitted(rows, width, right=(0,))
     rest = sum(group["count"] for group in groups[STOPPED_SHOWN:])
     if rest:
         lines.append(f"  and {rest} for other reasons")
     return Section("Why trials were stopped", tuple(lines))
+
+
+def _is_mistake(group: Mapping[str, Any]) -> bool:
+    """Whether these trials ended for what a template did, rather than for how good they were."""
+    return group["kind"] == "failed" or str(group["what"]).endswith(NO_VALUE)
+
+
+def _error_of(found: Found, group: Mapping[str, Any]) -> str:
+    """What the first of these trials failed with, where the group's name does not say it."""
+    reason: str = found["trials"][group["trials"][0]]["reason"]
+    error = "" if reason == group["what"] else reason.split(": ", 1)[-1]
+    return error if len(error) <= ERROR_SHOWN else error[: ERROR_SHOWN - 1] + "…"
 
 
 _KINDS: Mapping[str, str] = {

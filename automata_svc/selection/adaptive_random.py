@@ -27,6 +27,7 @@ class AdaptiveRandom:
     version = 1
     needs: frozenset[str] = frozenset()
     options: Mapping[str, Any] = MappingProxyType({})
+    allowed: Mapping[str, Any] = MappingProxyType({})
 
     def prepare(self, rows: Rows, size: int, seed: int, options: Mapping[str, Any]) -> Arrays:
         return {}
@@ -39,7 +40,7 @@ class AdaptiveRandom:
         options: Mapping[str, Any],
         gradients: GradientSource | None = None,
     ) -> Subset:
-        read_options("adaptive_random", self.options, options, {})
+        read_options("adaptive_random", self.options, options, self.allowed)
         check_size(draw.size, rows.n)
         return Subset(indices=_slice(rows, draw), weights=np.ones(draw.size, dtype=np.float32))
 

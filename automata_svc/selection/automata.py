@@ -53,7 +53,7 @@ class Automata:
             "pin": 10.0,  # measured (digits): Σw within 3 % of 1, and 100 matches no better
         }
     )
-    _allowed: Mapping[str, Any] = MappingProxyType(
+    allowed: Mapping[str, Any] = MappingProxyType(
         {"pool": (1, 1_000_000), "ridge": (0.0, 1e6), "pin": (0.0, 1e6)}
     )
 
@@ -68,7 +68,7 @@ class Automata:
         options: Mapping[str, Any],
         gradients: GradientSource | None = None,
     ) -> Subset:
-        opts = read_options("automata", self.options, options, self._allowed)
+        opts = read_options("automata", self.options, options, self.allowed)
         check_size(draw.size, rows.n)
         if gradients is None:
             raise SelectionError("strategy 'automata' needs last-layer gradients; none came")

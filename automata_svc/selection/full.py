@@ -18,6 +18,7 @@ class Full:
     version = 1
     needs: frozenset[str] = frozenset()
     options: Mapping[str, Any] = MappingProxyType({})
+    allowed: Mapping[str, Any] = MappingProxyType({})
 
     def prepare(self, rows: Rows, size: int, seed: int, options: Mapping[str, Any]) -> Arrays:
         return {}
@@ -30,7 +31,7 @@ class Full:
         options: Mapping[str, Any],
         gradients: GradientSource | None = None,
     ) -> Subset:
-        read_options("full", self.options, options, {})
+        read_options("full", self.options, options, self.allowed)
         return Subset(
             indices=np.arange(rows.n, dtype=np.int64), weights=np.ones(rows.n, dtype=np.float32)
         )

@@ -59,7 +59,7 @@ class Milo:
             "class_budget": "proportional",
         }
     )
-    _allowed: Mapping[str, Any] = MappingProxyType(
+    allowed: Mapping[str, Any] = MappingProxyType(
         {
             "mode": ("shaped", "faithful"),
             "subsets": (1, 1000),
@@ -84,7 +84,7 @@ class Milo:
             budgets: int64 [C] rows of each class in a subset.
             ess: float64 [1] effective sample size of p, mean over rows of their class's.
         """
-        opts = read_options("milo", self.options, options, self._allowed)
+        opts = read_options("milo", self.options, options, self.allowed)
         check_size(size, rows.n)
         if rows.embeddings is None:
             raise SelectionError("strategy 'milo' needs embeddings of the training rows; none came")
@@ -144,7 +144,7 @@ class Milo:
         gradients: GradientSource | None = None,
     ) -> Subset:
         """An SGE subset or a WRE draw; looks at the artefact alone, never at embeddings."""
-        opts = read_options("milo", self.options, options, self._allowed)
+        opts = read_options("milo", self.options, options, self.allowed)
         check_size(draw.size, rows.n)
         if "sge" not in artefact:
             raise SelectionError("strategy 'milo' needs its artefact; prepare it first")

@@ -23,6 +23,7 @@ class RandomFixed:
     version = 1
     needs: frozenset[str] = frozenset()
     options: Mapping[str, Any] = MappingProxyType({})
+    allowed: Mapping[str, Any] = MappingProxyType({})
 
     def prepare(self, rows: Rows, size: int, seed: int, options: Mapping[str, Any]) -> Arrays:
         return {}
@@ -35,7 +36,7 @@ class RandomFixed:
         options: Mapping[str, Any],
         gradients: GradientSource | None = None,
     ) -> Subset:
-        read_options("random", self.options, options, {})
+        read_options("random", self.options, options, self.allowed)
         check_size(draw.size, rows.n)
         job_seed, _ = draw.seed
         chosen = keyed_rng(job_seed, "random").choice(rows.n, draw.size, replace=False)

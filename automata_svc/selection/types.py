@@ -104,6 +104,7 @@ class Strategy(Protocol):
     options: Mapping[
         str, Any
     ]  # option name → default; the job's `subset.options` are checked by it
+    allowed: Mapping[str, Any]  # option name → (lowest, highest) or the names to choose from
 
     def prepare(self, rows: Rows, size: int, seed: int, options: Mapping[str, Any]) -> Arrays:
         """The model-free part, computed once and shared by all trials; {} when there is none."""

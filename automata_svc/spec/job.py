@@ -69,6 +69,12 @@ class Metadata(Model):
 # ---- trial --------------------------------------------------------------------------------------
 
 
+def dataset_in_full(text: str) -> dict[str, str]:
+    """What a dataset that is a text alone is short for."""
+    is_path = "/" in text or text.endswith(DATASET_SUFFIXES)
+    return {"path" if is_path else "name": text}
+
+
 class DatasetSpec(Model):
     """A named dataset, or files of one's own. A text alone is a name, or a path if it looks so."""
 
@@ -81,10 +87,7 @@ class DatasetSpec(Model):
     @model_validator(mode="before")
     @classmethod
     def _text_alone(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            is_path = "/" in value or value.endswith(DATASET_SUFFIXES)
-            return {"path" if is_path else "name": value}
-        return value
+        return dataset_in_full(value) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _one_of_two(self) -> DatasetSpec:

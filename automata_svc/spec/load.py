@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import yaml
@@ -11,9 +12,13 @@ from pydantic import ValidationError
 
 from automata_svc.errors import Problem, SpecError
 from automata_svc.spec.decode import FLOAT, HEX_OR_OCTAL, decode
-from automata_svc.spec.job import TuneJob
+from automata_svc.spec.job import TuneJob, dataset_in_full
 from automata_svc.spec.words import problems_of
 
+# A text that may stand for a mapping, written out where an override goes on below it.
+_SHORT: Mapping[str, Callable[[str], dict[str, Any]]] = MappingProxyType(
+    {"spec.trial.dataset": dataset_in_full}
+)
 _TOP = ("apiVersion", "kind", "metadata", "spec")  # an override starting so is a full path
 
 
@@ -129,6 +134,8 @@ def assign(
             else:
                 if place.get(part) is None:
                     place[part] = {}
+                elif isinstance(place[part], str) and pointer in _SHORT:
+                    place[part] = _SHORT[pointer](place[part])
                 place = place[part]
         elif isinstance(place, list):
             if not part.isdecimal() or int(part) >= len(place):

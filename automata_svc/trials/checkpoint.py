@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ def pack(
         "batch_size": batch_size,
         "classes": [_class(holder) for holder in holders],
         "shapes": [_shapes(holder) for holder in holders],
-        "states": [holder.state_dict() for holder in holders],
+        "states": [_plain(holder.state_dict()) for holder in holders],
         "subset": None if beside.subset is None else _to_tensors(beside.subset),
         "average": None if beside.average is None else dict(beside.average),
     }
@@ -71,7 +72,7 @@ def unpack(
     try:
         body = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises whatever its reader met
-        raise CheckpointMismatch(f"checkpoint {name} cannot be read: {error}") from error
+        raise CheckpointMismatch(f"checkpoint {name} cannot be read: {_said(error)}") from error
     if body.get("format") != FORMAT:
         raise differs("its format", body.get("format"), FORMAT)
     if body["boundary"] != boundary:
@@ -91,6 +92,34 @@ def unpack(
             ) from error
     subset = body["subset"]
     return Beside(None if subset is None else _to_arrays(subset), body.get("average"))
+
+
+def _plain(value: Any) -> Any:
+    """The value with Python's numbers for NumPy's, which `weights_only` refuses.
+
+    A learning rate from np.cos is one. What holds none is handed back itself: a module's state has
+    its version beside its items.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        items = {key: _plain(item) for key, item in value.items()}
+        return value if all(items[key] is item for key, item in value.items()) else items
+    if type(value) in (list, tuple):
+        parts = type(value)(map(_plain, value))
+        return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
+    return value
+
+
+def _said(error: Exception) -> str:
+    """What torch's reader met, without its advice to trust the file."""
+    refused = re.search(r"Unsupported (?:global: GLOBAL|class) ([\w.]+)", str(error))
+    if refused is None:
+        return str(error).splitlines()[0]
+    return (
+        f"it holds {refused[1]}, and only tensors, numbers, texts, lists and dicts are read; "
+        "keep those in the state_dict of what trial.passes is given"
+    )
 
 
 def _class(holder: Any) -> str:

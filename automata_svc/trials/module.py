@@ -8,6 +8,7 @@ import sys
 from types import CodeType, ModuleType
 
 from automata_svc.errors import Damaged
+from automata_svc.trials.templates import without_mark
 
 PREFIX = "automata_template_"
 _CODE = "__automata_code__"  # the compiled text, kept on the module so that it can be run again
@@ -30,7 +31,7 @@ def load_module(text: str, sha256: str, origin: str) -> ModuleType:
     """
     if hashlib.sha256(text.encode()).hexdigest() != sha256:
         raise Damaged(f"template {origin}: its text is not the one with sha256 {sha256}")
-    code = compile(text, origin, "exec", dont_inherit=True)
+    code = compile(without_mark(text), origin, "exec", dont_inherit=True)
     return _run(f"{PREFIX}{sha256[:16]}", code, text, origin)
 
 

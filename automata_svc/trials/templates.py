@@ -125,7 +125,7 @@ def parse_template(raw: bytes, name: str, source: str) -> Template:
     """
     try:
         text = raw.decode()
-        tree = ast.parse(text)
+        tree = ast.parse(without_mark(text))
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8 text: {error}", source) from error
     except (SyntaxError, ValueError) as error:
@@ -150,6 +150,11 @@ def parse_template(raw: bytes, name: str, source: str) -> Template:
         params=params,
         own_schedule=own_schedule,
     )
+
+
+def without_mark(text: str) -> str:
+    """A program without the byte order mark that some editors put first, as Python reads files."""
+    return text.removeprefix("\ufeff")
 
 
 def _files(settings: Settings) -> dict[str, Path]:

@@ -207,7 +207,8 @@ class Trial(Generic[P]):
         """Ends a pass. `metrics` is called with a split where a value is due, else not at all.
 
         Where the job averages weights (`scheduler.average`), the model holds the averaged ones
-        while `metrics` runs in a search; in a confirmation, and everywhere else, its own.
+        while `metrics` runs in a search below share 1; in a confirmation, and everywhere else, its
+        own.
 
         Args:
             metrics: split → {"accuracy": …, "loss": …}; the split has tensors `x` and `y`, and
@@ -232,7 +233,7 @@ class Trial(Generic[P]):
         values_due = order.values_at.get(boundary)
         found = None
         if values_due is not None:
-            found = self._values(metrics, values_due)
+            found = self._values(metrics, boundary, values_due)
         self._report(boundary, found, key, done=boundary == order.to_boundary)
 
     # ---- inside
@@ -303,10 +304,14 @@ class Trial(Generic[P]):
         self._spend(Cost(forward_rows=len(split), eval_seconds=perf_counter() - before))
         return {f"{split.name}_{name}": plain(value) for name, value in found.items()}
 
-    def _values(self, metrics: Metrics, rows: int) -> dict[str, Any]:
-        """The metrics on at most so many validation rows (0: all), of averaged weights if kept."""
+    def _values(self, metrics: Metrics, boundary: int, rows: int) -> dict[str, Any]:
+        """The metrics on at most so many validation rows (0: all), of averaged weights if kept.
+
+        At share 1 always of the model's own: the finish has calmed them, and a search that ends
+        there delivers them.
+        """
         split = self._data.val_split(rows, self._order.seed)
-        if self._average is None:
+        if self._average is None or boundary == self._order.table.last:
             return self._evaluate(metrics, split)
         with self._average.in_place():
             return self._evaluate(metrics, split)
@@ -323,7 +328,8 @@ class Trial(Generic[P]):
     def _resume(self) -> None:
         order = self._order
         if order.checkpoint is None:
-            if order.from_boundary > 0:
+            # A confirmation that starts over stands at a later pass than 0, and at row 0.
+            if order.table.rows_at(order.from_boundary) > 0:
                 raise AutomataError(
                     f"trial {order.trial} is to go on from pass {order.from_boundary} and has no"
                     " checkpoint to go on from"

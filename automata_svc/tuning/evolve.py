@@ -13,6 +13,7 @@ from typing import Any
 
 from automata_svc.trials.types import Cost
 from automata_svc.tuning import events as ev
+from automata_svc.tuning.guards.memory import GuardMemory
 from automata_svc.tuning.ranking import Value
 from automata_svc.tuning.state import (
     JOB_MOVES,
@@ -262,6 +263,8 @@ def _confirm_started(state: JobState, event: ev.ConfirmStarted, at: float) -> No
         if trial.number in event.trials:
             trial.search_boundary = trial.boundary
             trial.phase = "confirm"
+            if not state.plan.resume:
+                trial.memory = GuardMemory()  # a training of its own: its start is no divergence
             if state.plan.resume and state.plan.table.share_at(trial.boundary) >= 1:
                 trial.confirmed = True
                 trial.confirm_values[trial.boundary] = trial.latest

@@ -67,6 +67,7 @@ class SearchPlan:
     finish: float = 0.2
     average: bool = False  # values in the search are those of averaged weights
     checkpoint_every: float = 0.05
+    largest_batch: int = 1  # rows of the largest batch that a trial can have
     price_limit: float | None = None
     wall_clock_s: float | None = None
     goal: float | None = None
@@ -108,10 +109,12 @@ class SearchPlan:
     def confirm_table(self, boundary: int) -> PassTable:
         """The passes of a confirmation that goes on from a search boundary: all rows, by epoch.
 
-        An epoch longer than a twentieth of the training is walked in parts, so that checkpoints and
-        values have a boundary to stand on.
+        An epoch longer than `checkpoint_every` of the training is walked in parts, so that
+        checkpoints and values have a boundary to stand on; each part holds a batch at least, since
+        batches are cut from it.
         """
-        slices = max(1, math.ceil(self.n_train / (self.checkpoint_every * self.total_rows)))
+        parts = math.ceil(self.n_train / (self.checkpoint_every * self.total_rows))
+        slices = max(1, min(parts, self.n_train // self.largest_batch))
         rows = self.table.rows_at(boundary) if self.resume else 0
         return PassTable(self.total_rows, self.n_train, slices, boundary, rows)
 

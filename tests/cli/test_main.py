@@ -12,6 +12,7 @@ import pytest
 from automata_svc.cli.main import COMMANDS, cli
 from automata_svc.settings import Settings
 from tests.cli.conftest import Run
+from tests.jobs.build import job_text
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [name for group in COMMANDS.values() for name in group]
@@ -94,6 +95,22 @@ def test_a_reader_that_goes_away_is_no_error(home: Settings) -> None:
     command = f"{sys.executable} -m automata_svc.cli.main --help | true"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True)
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("end", ["2>&1 | head -1", "2>/dev/full", "2>&-"])
+def test_a_search_goes_on_where_nobody_reads_its_progress(
+    home: Settings, tmp_path: Path, end: str
+) -> None:
+    (tmp_path / "job.json").write_text(job_text())
+    tune = f"{sys.executable} -m automata_svc.cli.main tune --local --runner inprocess"
+    done = subprocess.run(
+        ["bash", "-c", f"{tune} -o json {tmp_path}/job.json {end}"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    if "head" not in end:
+        assert json.loads(done.stdout)["state"] == "SUCCEEDED"
+    (listed,) = json.loads(automata("ls", "--local", "-o", "json").stdout)
+    assert listed["state"] == "SUCCEEDED"
 
 
 @pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,11 @@ from click.testing import CliRunner, Result
 
 from automata_svc.cli.main import cli
 from automata_svc.cli.world import World
+from automata_svc.database import this_process
+from automata_svc.jobs.local import LocalService
 from automata_svc.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 JOB = """\
 apiVersion: automata/v1
@@ -58,3 +65,39 @@ def test_every_mistake_of_a_job_file_comes_at_once(home: Settings, tmp_path: Pat
     assert done.exit_code == 2
     assert "lrr" in done.stderr and "digitz" in done.stderr and str(file) in done.stderr
     assert automata("ls").stdout == ""
+
+
+def test_what_a_plan_warns_of_is_said_before_the_job_is_handed_over(
+    home: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB.replace("shares: [0.1, 0.3]", "shares: [0.01, 0.3]"))
+    (warned,) = json.loads(automata("plan", str(file), "-o", "json").stdout)["warnings"]
+    done = automata("submit", str(file))
+    assert done.exit_code == 0 and f"warning: {warned}" in done.stderr
+    assert "warning" not in done.stdout
+
+
+def test_a_job_whose_driver_was_killed_says_how_to_go_on(home: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB)
+    job = automata("submit", str(file)).stdout.strip()
+    assert automata("ls").stderr == ""
+    service = LocalService(home)
+    with closing(service):
+        database = service.database
+        token = database.take_lease(job, this_process(), 3600.0)
+        database.append(job, token, [("x", "{}")], at=1.0, state="RUNNING")
+        assert "driver" not in automata("ls").stderr  # it is at work: this process
+        with database._writing() as connection:
+            connection.exec_driver_sql("UPDATE jobs SET lease_owner = ?", (gone(),))
+    assert f"{job} waits: its driver has ended" in automata("ls").stderr
+
+
+def gone() -> str:
+    """The owner of a lease whose process has ended."""
+    code = "from automata_svc.database import this_process; print(this_process())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return run.stdout.strip()

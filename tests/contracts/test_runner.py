@@ -178,6 +178,19 @@ def test_a_worker_that_fails_reaches_the_engine_and_the_job_goes_on(name, ran):
     assert all(t.values for t in others)
 
 
+def test_a_template_that_exits_ends_its_trial_and_not_the_driver():
+    job = Job(make_plan(trials=3), 1, time.time)
+
+    def leaves(order: SegmentOrder, send: Callable[[Report], Reply]) -> None:
+        raise SystemExit(3)
+
+    InProcess(leaves).run(job.engine)
+    assert job.engine.state.state == "FAILED"
+    assert [loss.detail.splitlines()[-1] for t in job.engine.state.trials for loss in t.losses] == [
+        "SystemExit: 3"
+    ] * 3
+
+
 @every_runner
 @pytest.mark.parametrize(("verb", "ends"), [("stop", "CANCELLED"), ("pause", "PAUSED")])
 def test_a_command_in_the_middle_ends_the_run_and_nothing_is_stored_after_it(name, verb, ends, run):

@@ -94,6 +94,15 @@ def test_a_saved_row_number_is_pointed_out(tmp_path: Path) -> None:
         ("kind", {"path": ""}, "cannot be read as csv"),
         ("kind", {"path": 'a,kind\n1,2\n1,2,3,4\n"'}, "cannot be read as csv"),
         ("kind", {"path": "kind\n" + "a\nb\n" * 5}, "no column besides the target"),
+        (
+            "kind",
+            {"path": TRAIN.replace(",", ";")},
+            "has ';' between its columns; right is a comma",
+        ),
+        (None, {"path": TRAIN.replace(",", "\t")}, r"has '\\t' between its columns"),
+        ("b", {"path": "a,b\n" + "1,2,0\n2,3,1\n" * 9}, "rows of 3 fields below a header of 2"),
+        ("b", {"path": "a,b\n" + "1,0,\n2,1,\n" * 9}, "rows of 3 fields below a header of 2"),
+        ("y", {"path": "a,y,y\n" + "1,2,0\n2,3,1\n" * 9}, "target: 2 columns are called 'y'"),
     ],
 )
 def test_a_mistake_is_said_with_what_would_be_right(
@@ -117,5 +126,5 @@ def test_a_column_of_names_is_not_taken_for_categories(tmp_path: Path) -> None:
 
 def test_a_table_of_bytes_is_said(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes(b"a,y\n\xff\xfe,1\n")
-    with pytest.raises(SpecError, match="cannot be read as csv"):
+    with pytest.raises(SpecError, match="cannot be read as csv: .*; right is UTF-8"):
         load_dataset(Source(path=str(tmp_path / "own.csv"), target="y"), NOWHERE)

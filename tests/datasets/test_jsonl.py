@@ -62,11 +62,17 @@ def test_blank_lines_are_left_out(tmp_path: Path) -> None:
     ("rows", "said"),
     [
         (["{"], r"path.jsonl:1: no JSON"),
+        (["[" * 100_000], r"path.jsonl:1: no JSON"),
         (["[1]"], r"path.jsonl:1: is no object"),
         ([{"label": 1}], r'path.jsonl:1: has no "text" that is a text; it has: label'),
         ([{"text": 3, "label": 1}], 'has no "text" that is a text'),
-        ([{"text": "a", "lable": 1}], 'has no "label"; it has: text, lable'),
-        ([{"text": "a", "label": None}], 'has no "label"'),
+        ([{"text": "a", "lable": 1}], 'has no "label" that .*; it has: text, lable'),
+        (
+            [{"text": "a", "label": None}],
+            'has no "label" that is a text or a number; it has: text, l',
+        ),
+        ([{"text": "a", "label": "b\ud800"}], '"label" holds half of a surrogate pair'),
+        ([{"text": "a", "label": 0, "label_name": "\udc00"}], '"label_name" holds half'),
         ([*lines(9), {"text": "a", "label": "b"}], "texts in some lines and numbers in others"),
         ([], "holds no line"),
         ([{"text": "a", "label": 0.5}] * 9, "not whole numbers.*regression"),
@@ -76,6 +82,12 @@ def test_blank_lines_are_left_out(tmp_path: Path) -> None:
 def test_a_mistake_is_said_with_its_line(tmp_path: Path, rows: list[Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         load(tmp_path, path=rows)
+
+
+def test_a_mark_at_the_beginning_of_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines(20))), encoding="utf-8-sig")
+    shape = load_dataset(Source(path=str(tmp_path / "own.jsonl")), NOWHERE).shape
+    assert shape.n_train + shape.n_val + shape.n_test == 20
 
 
 def test_many_mistaken_lines_are_counted(tmp_path: Path) -> None:

@@ -100,8 +100,9 @@ def test_constant_and_zero_one_features_are_left_alone_and_said(tmp_path: Path) 
         (Y == 1, ("False", "True")),
         (Y.astype(np.uint8) - np.uint8(0), ("0", "1", "2")),
         (Y - 1, ("-1", "0", "1")),
+        (Y.astype(np.uint64) + np.uint64(2**63), tuple(str(2**63 + c) for c in range(3))),
     ],
-    ids=["texts", "bytes", "whole floats", "booleans", "uint8", "negative"],
+    ids=["texts", "bytes", "whole floats", "booleans", "uint8", "negative", "uint64"],
 )
 def test_labels_become_class_numbers_in_sorted_order(
     tmp_path: Path, labels: Any, names: tuple[str, ...]
@@ -133,6 +134,7 @@ def test_class_names_are_used_where_they_fit(tmp_path: Path) -> None:
             "NaN or infinite .*, the first in row 26, feature 1",
         ),
         ({"X": np.where(X > 2, np.inf, X), "y": Y}, "NaN or infinite"),
+        ({"X": np.where(X > 2, np.inf, X).astype(np.float16), "y": Y}, "NaN or infinite"),
         ({"X": X.astype(str), "y": Y}, "X: holds <U.*, not numbers"),
         ({"X": X[:, 0], "y": Y}, r"X: is 60; right is \[rows, features\]"),
         ({"X": X[:, :0], "y": Y}, "X: is 60×0"),

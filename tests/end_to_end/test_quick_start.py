@@ -105,3 +105,13 @@ def test_the_quick_start_through_ray(automata: Automata) -> None:
     assert said.code == 0, said.err
     assert json.loads(said.out)["best"]["confirmed"]["test"]["test_accuracy"] > 0.85
     assert not list(Path(automata.ray_folder).glob("session_*"))
+
+
+def test_a_job_that_this_machine_cannot_run_is_refused_and_does_not_stay(
+    automata: Automata,
+) -> None:
+    (automata.folder / "job.yaml").write_text(job_text(trial=trial(resources={"cpu": 4096})))
+    said = automata.run("tune", "job.yaml")
+    assert said.code == 2 and "a trial asks for 4096 CPUs" in said.err
+    (job,) = json.loads(automata.run("ls", "-o", "json").out)
+    assert job["state"] == "CANCELLED" and "cannot run here" in job["reason"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from automata_svc.datasets.types import Dataset
-from automata_svc.errors import Conflict, NotFound, SpecError
+from automata_svc.errors import Conflict, NotFound, SpecError, Unavailable
 from automata_svc.jobs import workplace
 from automata_svc.jobs.joblog import DatabaseLog
 from automata_svc.jobs.local import LocalService
@@ -139,6 +139,20 @@ def test_a_full_search_at_share_1_is_its_own_confirmation(service):
     assert state.state == "SUCCEEDED", state.move.reason
     assert state.result is not None and state.result.share == 1.0
     assert state.cost.train_rows == 2 * state.plan.total_rows
+
+
+def test_a_confirmation_from_the_start_trains_its_winner_again(service):
+    spec = {"confirm": {"resume": False}, "budget": {"trials": 3}}
+    state = run(service, **spec)
+    assert state.state == "SUCCEEDED", state.move.reason
+    assert state.result is not None and "from the start" in state.result.how
+    winner = state.trials[state.result.trial]
+    searched = state.plan.table.rows_at(winner.search_boundary)
+    assert winner.cost.train_rows == searched + state.plan.total_rows
+    job = service.submit(job_text(**spec), "job.yaml")
+    with pytest.raises(Died):  # in the middle of that confirmation
+        drive(service, job, dies_at(state.tally.reports - 2))
+    assert outcome(drive(service, job)) == outcome(state)
 
 
 def test_trials_are_a_frame_with_parameters_as_columns(finished):
@@ -423,6 +437,40 @@ def test_the_winner_is_saved_with_an_example_that_runs(finished, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("loaded") and "classes: 0, 1" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["example", "json", "class", "2nd"])
+def test_a_winner_whose_template_has_an_awkward_name_is_saved_with_an_example_that_runs(
+    service, tmp_path, name
+):
+    (tmp_path / f"{name}.py").write_text(
+        (ROOT / "trial_templates" / "tabular_mlp.py").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    rows = "".join(f"{i % 7},{i if i % 5 else ''},{i % 2}\n" for i in range(60))
+    table = 'a,"b\nraise SystemExit(3)",y\n' + rows  # a note says what a missing b becomes
+    (tmp_path / "own.csv").write_text(table, encoding="utf-8")
+    what = trial(
+        template=str(tmp_path / f"{name}.py"),
+        dataset={"path": str(tmp_path / "own.csv"), "target": "y"},
+    )
+    space = {"hidden": {"quniform": [8, 24, 8]}}  # 8.0, where the template declares an int
+    job = service.submit(job_text(trial=what, space=space, budget={"trials": 3}), "job.yaml")
+    assert drive(service, job).state == "SUCCEEDED"
+    service.save_best(job, tmp_path / "best")
+    done = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path / "best", capture_output=True, text=True,
+        timeout=60, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "own.csv").write_text(table + "1,2,0\n", encoding="utf-8")
+    with pytest.raises(Conflict, match=r"dataset 'own.csv' changed"):
+        service.save_best(job, tmp_path / "again")
+
+
+def test_a_folder_that_cannot_be_written_is_said(finished, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(Unavailable, match=r"best: cannot be written: Not a directory"):
+        finished[0].save_best(finished[1], tmp_path / "file" / "best")
 
 
 def test_the_saved_weights_are_those_that_were_tested(finished, tmp_path):

@@ -109,6 +109,16 @@ def test_a_subset_has_at_least_four_of_the_largest_batches():
 # ---- the price is the dial ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("every_share", [0.05, 0.0005])
+def test_a_pass_of_the_confirmation_holds_a_largest_batch(every_share):
+    brief = {**DIGITS, "settings": {"epochs": 1}}
+    plan = minimal(
+        trial=brief, space={"batch_size": [16, 512]}, checkpoint={"every_share": every_share}
+    ).plan
+    table = plan.confirm_table(0)
+    assert table.slices == 2 == plan.n_train // 512
+
+
 def test_a_higher_price_buys_no_cheaper_plan_and_none_is_exceeded():
     before = 0.0
     for price in (1.5, 2.5, 5.0, 10.0):
@@ -123,6 +133,14 @@ def test_without_a_price_the_default_is_taken_and_named():
     made = minimal()
     assert made.plan.price_limit == pytest.approx(2.5)
     assert "2.5" in made.chosen["spec.budget.price"].reason
+
+
+def test_a_job_that_the_default_price_cannot_pay_is_warned_of():
+    dear = minimal(trial={**DIGITS, "settings": {"epochs": 1}}, budget={"trials": 300})
+    assert dear.schedule.price > 2.5
+    (said,) = [text for text in dear.warnings if "default price 2.5" in text]
+    assert f"takes {dear.schedule.price:.2f} full trainings" in said
+    assert not any("default price" in text for text in minimal().warnings)
 
 
 def test_a_price_no_recipe_reaches_names_the_cheapest_that_works():
@@ -193,6 +211,14 @@ def test_rungs_that_coincide_are_one_with_the_later_keep():
     )
     assert len(made.plan.rungs) == 2
     assert [rung.keep for rung in made.plan.rungs] == [3, 1]
+
+
+def test_rungs_that_coincide_are_no_longer_what_was_measured():
+    long = {**DIGITS, "settings": {"epochs": 400}}
+    assert minimal(trial=long).schedule.expected is not None
+    brief = minimal(trial={**DIGITS, "settings": {"epochs": 1}})
+    assert len(brief.plan.rungs) < len(RECIPES[brief.schedule.recipe].shares)
+    assert brief.schedule.expected is None
 
 
 def test_a_first_rung_of_few_steps_is_warned_of():
@@ -280,7 +306,13 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a fraction above 1": ({"subset": {"fraction": 1.5}}, "spec.subset.fraction", "1.5"),
     "an option of another strategy": (
         {"subset": {"strategy": "adaptive_random", "options": {"pool": 3}}},
-        "spec.subset.options.pool", "no such option"),
+        "spec.subset.options.pool", "unknown option of strategy 'adaptive_random' 'pool'"),
+    "an option out of its range": (
+        {"subset": {"strategy": "automata", "options": {"pool": 0}}},
+        "spec.subset.options.pool", "0 is not usable; an integer from 1 to"),
+    "an option that is none of its words": (
+        {"subset": {"strategy": "milo", "options": {"mode": "sharp"}}},
+        "spec.subset.options.mode", "one of: shaped, faithful"),
     "an encoder nobody looks at": ({"subset": {"encoder": "standard"}}, "spec.subset.encoder",
                                    "no embeddings"),
     "a start point outside of the space": (
@@ -289,6 +321,21 @@ BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "a start point of nothing": (
         {"search": {"start_points": [{"hiden": 16}]}}, "spec.search.start_points[0].hiden",
         "'hidden'"),
+    "a start point with a parameter that does not exist beside its others": (
+        {"space": {"optimizer": ["sgd", "adam"],
+                   "weight_decay": {"uniform": [0, 1], "when": {"optimizer": ["adam"]}}},
+         "search": {"start_points": [{"optimizer": "sgd", "weight_decay": 0.5}]}},
+        "spec.search.start_points[0].weight_decay", "does not exist where optimizer is 'sgd'"),
+    "a batch of no row": (
+        {"trial": trial(settings={"batch_size": 0}), "space": {"hidden": [16, 32]}},
+        "spec.trial.settings.batch_size", "0 is not at least 1"),
+    "batches that may be of less than a row": (
+        {"space": {"batch_size": {"randint": [-4, 16]}}}, "spec.space.batch_size",
+        "-4 is not at least 1"),
+    "a grid that nobody lists": (
+        {"search": {"type": "grid"},
+         "space": {"hidden": {"randint": [1, 10**12]}, "layers": [1, 2]}},
+        "spec.space", "2,000,000,000,000 configurations"),
     "a template that is not there": (
         {"trial": trial(template="./nowhere.py")}, "spec.trial.template", "nowhere.py"),
     "a data file that is not there": (
@@ -305,6 +352,18 @@ def test_a_mistake_is_pointed_at_and_says_what_would_be_right(what):
     at = [message for where, message in found.items() if where.startswith(pointer)]
     assert at, found
     assert said in at[0], at[0]
+
+
+def test_a_range_of_whole_numbers_is_never_listed():
+    assert minimal(space={"hidden": {"randint": [1, 2**53]}}).plan.trials == 27
+
+
+def test_a_template_whose_batches_are_no_whole_numbers_is_refused(tmp_path):
+    text = (Path(__file__).parents[2] / "trial_templates" / "tabular_mlp.py").read_text()
+    (tmp_path / "mine.py").write_text(text.replace("batch_size: int = 32", 'batch_size: str = "a"'))
+    given = {"trial": trial(template=str(tmp_path / "mine.py")), "space": {"hidden": [16, 32]}}
+    found = mistakes(job_data(**given))
+    assert "declares batch_size: str" in found["spec.trial.template"]
 
 
 def test_a_key_that_stands_twice_is_refused():

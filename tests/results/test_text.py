@@ -53,6 +53,12 @@ def test_a_stopped_job_names_the_reason_and_offers_no_model() -> None:
     assert "wrong dataset" in text and "not confirmed" in text and "--save" not in text
 
 
+def test_the_report_says_what_a_failed_trial_failed_with() -> None:
+    text = " ".join(text_of(troubled()).split())
+    assert "the template raised (trial 1): ValueError: hidden must divide 64" in text
+    assert "no usable value (trial 3): val_accuracy is nan, not a finite number" in text
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(0.31, "0.3 s"), (59.7, "1 min 0 s"), (74, "1 min 14 s"), (8100, "2 h 15 min")],

@@ -183,6 +183,14 @@ def test_an_override_can_give_a_missing_section() -> None:
     assert parse_job(text, overrides=["budget.trials=3"]).spec.budget.trials == 3
 
 
+def test_an_override_goes_on_below_a_dataset_that_is_a_text_alone() -> None:
+    job = parse_job(MINIMAL, overrides=["trial.dataset=./mine.csv", "trial.dataset.target=label"])
+    dataset = job.spec.trial.dataset
+    assert dataset is not None and (dataset.path, dataset.target) == ("./mine.csv", "label")
+    (said,) = problems(MINIMAL, "trial.dataset.target=label")  # the dataset of MINIMAL has a name
+    assert said.startswith("spec.trial.dataset.target: goes with a path")
+
+
 def test_a_mistake_in_an_override_names_the_override() -> None:
     assert problems(MINIMAL, "budget.trials=0", "budgt.trials=3", "subset.fraction=lots") == [
         "spec.subset.fraction: 'lots' is not a number (from --set subset.fraction=lots)",
@@ -202,9 +210,9 @@ def test_a_mistake_in_an_override_names_the_override() -> None:
         ("budget.price=.nan", "the value is .nan is not a finite number"),
         ("budget.price=[1", "the value is not YAML"),
         (
-            "trial.dataset.name=x",
-            "spec.trial.dataset is the text 'letter' and has no 'name'; "
-            "set spec.trial.dataset as a whole",
+            "trial.template.name=x",
+            "spec.trial.template is the text 'tabular_mlp' and has no 'name'; "
+            "set spec.trial.template as a whole",
         ),
         ("space.hidden.7=3", "spec.space.hidden is a list of 3; '7' is not a place in it"),
         ("space.hidden.x=3", "'x' is not a place in it"),

@@ -118,6 +118,19 @@ def test_a_value_is_that_of_the_weights_averaged_over_the_steps():
     assert found["val_loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
+def test_at_share_1_a_value_is_that_of_the_weights_that_are_delivered():
+    blobs = MemoryBlobs()
+    end = order(8, params={"lr": 0.3}, values_at={6: 0, 8: 0}, average=True)
+    below, found = run(end, mlp(), tabular(), blobs).reports
+    looked_at = order(
+        8, frm=8, segment=1, params={"lr": 0.3}, phase="test", checkpoint=found.checkpoint
+    )
+    (delivered,) = run(looked_at, mlp(), tabular(), blobs).reports
+    assert {name: delivered.values[name] for name in found.values} == found.values
+    plain = order(8, params={"lr": 0.3}, values_at={6: 0, 8: 0}, average=False)
+    assert below.values != run(plain, mlp(), tabular()).reports[0].values
+
+
 def test_an_average_goes_on_through_a_checkpoint_as_if_nothing_had_happened():
     straight, blobs = values_of(0.3, average=True)
     onward = order(

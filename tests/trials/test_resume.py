@@ -62,6 +62,39 @@ def test_batch_norm_and_a_schedule_of_the_templates_own_go_on_too():
     assert straight.values[6] == rest.values[6]
 
 
+def test_a_learning_rate_that_numpy_made_goes_on_as_one():
+    code = mlp(
+        top="import numpy as np",
+        step=(
+            "optimizer.param_groups[0]['lr'] = .1 * np.cos(trial.progress);"
+            " trial.step(loss, model, optimizer)"
+        ),
+    )
+    blobs, whole = MemoryBlobs(), order(6, checkpoints_at=(3,))
+    straight = run(whole, code, tabular(), blobs)
+    key = straight.reports[0].checkpoint
+    rest = run(replace(whole, from_boundary=3, checkpoint=key, segment=1), code, tabular(), blobs)
+    assert straight.passes[3:] == rest.passes
+    assert blobs[rest.reports[-1].checkpoint] == blobs[straight.reports[-1].checkpoint]
+
+
+def test_a_state_that_is_no_plain_data_is_named_where_it_is_read():
+    holder = """
+import collections
+class Window:
+    def state_dict(self): return {"losses": collections.deque([1.0])}
+    def load_state_dict(self, state): pass
+"""
+    code = mlp(
+        top=holder,
+        before="passes = trial.passes; trial.passes = lambda *a: passes(*a, Window())",
+    )
+    blobs, whole = MemoryBlobs(), order(3)
+    key = run(whole, code, tabular(), blobs).reports[-1].checkpoint
+    with pytest.raises(CheckpointMismatch, match=r"it holds collections\.deque, and only tensors"):
+        run(order(6, frm=3, checkpoint=key, segment=1), code, tabular(), blobs)
+
+
 def test_a_confirmation_goes_on_from_a_rung_on_all_rows():
     blobs, code, data = MemoryBlobs(), mlp(), tabular()
     search = run(order(4, strategy="automata", subset_rows=48), code, data, blobs)

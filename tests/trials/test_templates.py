@@ -12,6 +12,7 @@ import pytest
 
 from automata_svc.errors import NotFound, SpecError, UnknownName
 from automata_svc.settings import Settings
+from automata_svc.trials.module import load_module
 from automata_svc.trials.templates import (
     ParamDecl,
     broken_templates,
@@ -107,6 +108,14 @@ class Params(TrialParams):
 def build(params):
     pass
 """
+
+
+def test_a_mark_that_an_editor_put_first_is_no_mistake_and_stays_in_the_digest(home, tmp_path):
+    raw = b"\xef\xbb\xbf" + (packaged_folder() / "tabular_mlp.py").read_bytes()
+    (tmp_path / "marked.py").write_bytes(raw)
+    found = find_template(str(tmp_path / "marked.py"), home)
+    assert found.sha256 == hashlib.sha256(raw).hexdigest()
+    assert load_module(found.text, found.sha256, found.path).Params().epochs > 0
 
 
 def test_all_mistakes_come_at_once_with_their_lines(home, tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from automata_svc.errors import AutomataError, Unavailable
 from automata_svc.jobs.replay import divergences
-from automata_svc.trials.types import Report, SegmentOrder
+from automata_svc.trials.types import PassTable, Report, SegmentOrder
 from automata_svc.tuning import costing
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.engine import Engine
@@ -553,6 +554,25 @@ def test_a_confirmation_from_the_start_has_no_checkpoint_to_go_on_from_and_costs
     assert rows == plan.total_rows
     assert engine.state.result is not None
     assert "from the start" in engine.state.result.how
+
+
+def test_a_training_that_starts_over_is_held_against_its_own_past():
+    class Uneven(PlantedCurves):
+        """The search walks an easy subset: the whole of the rows begins with a greater loss."""
+
+        def loss(self, order: SegmentOrder, share: float) -> float:
+            return super().loss(order, share) * (8 if order.phase == "confirm" else 1)
+
+    plan = make_plan(trials=4, keep=(2, 1, 1), resume=False, guards=({"type": "divergence"},))
+    state = run_audited(plan, Uneven()).state
+    assert state.state == "SUCCEEDED", state.move.reason
+
+
+def test_each_pass_of_a_confirmation_has_rows_however_few_there_are():
+    plan = replace(make_plan(), n_train=3, table=PassTable(3, 3, 1))  # one epoch of three rows
+    table = plan.confirm_table(0)
+    rows = [table.rows_at(p + 1) - table.rows_at(p) for p in range(table.last)]
+    assert rows == [1, 1, 1]
 
 
 def test_a_confirmation_can_be_left_out():

@@ -49,7 +49,7 @@ class InProcess:
             self._program(order, send)
         except DriverError as broken:
             raise broken.__cause__ or broken from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() in a template is its error too
             engine.handle(template_failed(order, error))
             return
         if engine.wants(order.trial, order.segment):
