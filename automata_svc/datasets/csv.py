@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ def _load(path: Path) -> pd.DataFrame:
 
     try:
         frame = pd.read_csv(path, low_memory=False)
-    except (OSError, ValueError, EOFError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas' own are ValueErrors
         said = f"cannot be read as csv: {str(error).splitlines()[0]}"
         raise SpecError(said, source=path.name) from error
     if len(frame) == 0:

@@ -95,6 +95,8 @@ def _mistake(line: str, field: str) -> tuple[str, dict[str, Any]]:
         row = json.loads(line)
     except ValueError as error:
         return f"no JSON: {error}", {}
+    except RecursionError:
+        return "no JSON that can be read: it is nested too deeply", {}
     if not isinstance(row, dict):
         return f'is no object; right is {{"{TEXT}": "…", "{field}": 0}}', {}
     if not isinstance(row.get(TEXT), str):
