@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from automata_svc.database import KEY_TTL_S
-from automata_svc.errors import Conflict, NotFound, Problem, Replayed, SpecError
+from automata_svc.errors import Conflict, NotFound, Problem, Replayed, SpecError, Stale
 from automata_svc.jobs.logs import LogPage, Logs
 from automata_svc.jobs.projection import trial_rows
 from automata_svc.jobs.protocol import PlanView
@@ -27,7 +27,7 @@ from automata_svc.jobs.webhooks import check_notify, check_receivers, policy_for
 from automata_svc.results.curves import Curve, curves
 from automata_svc.results.result import plain, result
 from automata_svc.results.why import Why, why
-from automata_svc.spec.job import NotifySpec, TuneJob
+from automata_svc.spec.job import JobSpec, NotifySpec, TuneJob
 from automata_svc.spec.labels import label_problems
 from automata_svc.spec.load import parse_job
 from automata_svc.spec.words import pointer_of
@@ -353,50 +353,74 @@ class Hosted:
     # ---- changing -------------------------------------------------------------------------------
 
     def change(
-        self, caller: Caller, job: str, values: Mapping[str, Any], revision: int | None
+        self,
+        caller: Caller,
+        job: str,
+        values: Mapping[str, Any],
+        revisions: Collection[int] | None = None,
     ) -> JobHead:
         """Changes what may be changed of a job, and returns it.
 
         Args:
             values: of priority, queue, labels, notify and retention, as the job file has them;
-                labels and retention are merged, a label that is None is removed.
-            revision: the one that the change is based on; None: any.
+                labels and retention are merged, a label that is None is removed. One that is None
+                as a whole becomes what a file that does not say it has.
+            revisions: those that the change may be based on; None: any.
 
         Raises:
             SpecError: a receiver cannot be told; too many labels, or too long ones.
             Stale: it was changed since.
             Conflict: it is over, and more than labels and retention is to change.
         """
-        record = self.record(caller, job)
-        given = {key: value for key, value in values.items() if value is not None}
+        while True:
+            record = self.record(caller, job)
+            if revisions is not None and record.revision not in revisions:
+                said = "and the change is not based on that; look at it again"
+                raise Stale(f"{record.id} is at revision {record.revision}, {said}")
+            new = self._new(record, values)
+            try:
+                self.database.update_job(record.id, new, record.revision)
+            except Stale:  # somebody else was quicker: the same job again, whatever its name means
+                job = record.id
+                continue
+            return self.database.get_head(record.id)
+
+    def _new(self, record: StoredJob, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What is to be stored of a job for a change of it; raises as `change`."""
         if record.state in JOB_ENDS and given.keys() - {"labels", "retention"}:
             said = "only its labels and its retention can still be changed"
             raise Conflict(f"{record.id} is already finished: {record.state}; {said}")
-        new: dict[str, Any] = {k: given[k] for k in ("priority", "queue") if k in given}
+        new: dict[str, Any] = {
+            key: _unsaid(key) if given[key] is None else given[key]
+            for key in ("priority", "queue")
+            if key in given
+        }
         if "labels" in given:
-            labels = {**json.loads(record.labels), **given["labels"]}
-            labels = {key: value for key, value in labels.items() if value is not None}
+            merged = {} if given["labels"] is None else json.loads(record.labels) | given["labels"]
+            labels = {key: value for key, value in merged.items() if value is not None}
             problems = [Problem(pointer_of(("labels", *at)), m) for at, m in label_problems(labels)]
             if problems:
                 raise SpecError(problems)
             new["labels"] = json.dumps(labels, ensure_ascii=False)
         if given.keys() & {"notify", "retention"}:
             new["spec"] = json.dumps(self._changed(json.loads(record.spec), given))
-        based = record.revision if revision is None else revision
-        self.database.update_job(record.id, new, based)
-        return self.database.get_head(record.id)
+        return new
 
     def _changed(self, file: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         """A job file with other receivers, or another retention."""
         spec = file["spec"]
         if "notify" in given:
-            receivers = [NotifySpec.model_validate(one) for one in given["notify"]]
+            spec["notify"] = given["notify"] or []
+            receivers = [NotifySpec.model_validate(one) for one in spec["notify"]]
             problems = check_receivers(receivers, self.webhooks)
             if problems:
                 raise SpecError(problems)
-            spec["notify"] = given["notify"]
         if "retention" in given:
-            spec["retention"] = {**spec.get("retention", {}), **given["retention"]}
+            unsaid = _unsaid("retention").model_dump(mode="json", exclude_none=True)
+            kept = spec.get("retention", {})
+            spec["retention"] = (
+                unsaid if given["retention"] is None else {**kept, **given["retention"]}
+            )
         return file
 
     def delete(self, caller: Caller, job: str) -> None:
@@ -487,6 +511,11 @@ def trial_text(row: TrialRow) -> str:
     if "NaN" not in row.body and "Infinity" not in row.body:
         return row.body
     return json.dumps(plain(json.loads(row.body)), ensure_ascii=False)
+
+
+def _unsaid(key: str) -> Any:
+    """What a job has where its file says nothing of it."""
+    return JobSpec.model_fields[key].default
 
 
 def _paths(job: TuneJob) -> list[Problem]:

@@ -310,7 +310,11 @@ def test_a_change_needs_to_say_what_it_is_based_on(served):
     assert change(served, job, etag, priority=1).status_code == 200
     assert change(served, job, etag, priority=2).status_code == 412
     assert change(served, job, f'"zz", {etag}', priority=2).status_code == 412
-    assert change(served, job, '"nonsense"', priority=2).status_code == 412
+    refused = change(served, job, '"nonsense"', priority=2)
+    assert refused.status_code == 412
+    assert refused.json()["detail"].startswith(f"{job} is at revision 2, and the change is not")
+    now = served.client.get(f"/v1/jobs/{job}").headers["etag"]
+    assert change(served, job, f"{now}, {etag}", priority=2).status_code == 200  # one that is good
     assert change(served, job, "*", priority=3).json()["priority"] == 3
 
 
@@ -323,6 +327,32 @@ def test_of_many_who_change_the_same_one_wins(served):
     assert len(won) == 1
     assert {one.status_code for one in answers} == {200, 412}
     assert served.client.get(f"/v1/jobs/{job}").json()["priority"] == won[0].json()["priority"]
+
+
+def test_changes_that_are_based_on_any_revision_are_all_taken(served):
+    job = served.submit()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda n: change(served, job, "*", labels={f"k{n}": "v"}), range(40))
+        )
+    assert {one.status_code for one in answers} == {200}
+    assert len(served.client.get(f"/v1/jobs/{job}").json()["labels"]) == 40
+
+
+def test_what_is_null_becomes_what_a_file_has_that_does_not_say_it(served):
+    unsaid = served.client.get(f"/v1/jobs/{(plain := served.submit())}").json()
+    spec = served.client.get(f"/v1/jobs/{plain}/spec").json()["spec"]
+    job = served.submit(
+        priority=7, queue="slow", retention={"job": "1d"}, notify=[{"webhook": "https://a.example"}]
+    )
+    assert change(served, job, "*", labels={"a": "b"}).status_code == 200
+    nothing = dict.fromkeys(("priority", "queue", "labels", "notify", "retention"))
+    changed = change(served, job, "*", **nothing).json()
+    assert [changed[key] for key in ("priority", "queue", "labels")] == [
+        unsaid[key] for key in ("priority", "queue", "labels")
+    ]
+    now = served.client.get(f"/v1/jobs/{job}/spec").json()["spec"]
+    assert (now["notify"], now["retention"]) == (spec["notify"], spec["retention"])
 
 
 def test_labels_are_merged_and_null_removes_one(served):
