@@ -20,6 +20,7 @@ from automata_svc.jobs.logs import LogPage, Logs
 from automata_svc.jobs.projection import trial_rows
 from automata_svc.jobs.protocol import PlanView
 from automata_svc.jobs.retention import delete_job
+from automata_svc.jobs.runtime_env import packages_of
 from automata_svc.jobs.states import States
 from automata_svc.jobs.tenancy import Caller
 from automata_svc.jobs.verbs import Verb, is_done
@@ -89,7 +90,7 @@ class Hosted:
 
         Raises:
             SpecError: with every mistake.
-            Denied: it names a project that is not the caller's.
+            Denied: it names a project that is not the caller's, or packages without code:push.
         """
         from automata_svc.jobs.view import plan_view
 
@@ -105,6 +106,7 @@ class Hosted:
         key: str | None = None,
         form: Form = "yaml",
         key_ttl_s: float | None = KEY_TTL_S,
+        vouched: Collection[str] = (),
     ) -> Submitted:
         """Stores a checked job, QUEUED; once, however often the same is asked with one key.
 
@@ -112,16 +114,17 @@ class Hosted:
             project: where the file names none and the caller has none of its own.
             key: the caller's own word for this very submission.
             key_ttl_s: how long the key stands for it; None: as long as the job is stored.
+            vouched: packages that somebody else, who may push code, has named before.
 
         Raises:
             SpecError: with every mistake; nothing is stored then.
-            Denied: it names a project that is not the caller's.
+            Denied: it names a project that is not the caller's, or packages without code:push.
             KeyReused: the key stands for another submission.
         """
         from automata_svc.database import new_job_id
         from automata_svc.jobs.submitting import fingerprint, row_of
 
-        job = self._read(caller, text, overrides, project, form)
+        job = self._read(caller, text, overrides, project, form, vouched)
         home = job.metadata.project
         idempotency = None
         if key is not None:
@@ -165,7 +168,10 @@ class Hosted:
         text = json.loads(record.template).get("job") or record.spec
         named = (f"metadata.name={json.dumps(name)}",) if name is not None else ()
         again = (*overrides, *named)
-        return self.submit(caller, text, again, record.project, key, key_ttl_s=key_ttl_s)
+        vouched = packages_of(record)
+        return self.submit(
+            caller, text, again, record.project, key, key_ttl_s=key_ttl_s, vouched=vouched
+        )
 
     def _read(
         self,
@@ -174,6 +180,7 @@ class Hosted:
         overrides: Sequence[str],
         project: str | None,
         form: Form,
+        vouched: Collection[str] = (),
     ) -> TuneJob:
         """A checked job file with its project, naming nothing that lies on the server's disk."""
         try:
@@ -185,6 +192,8 @@ class Hosted:
             said = f"'{named}', but the request is about project '{project}'; keep one of the two"
             raise SpecError(Problem("metadata.project", said))
         home = caller.home(named if named is not None else project)
+        if not set(vouched) >= set(job.spec.trial.runtime_env.pip):
+            caller.needs("code:push")  # a package runs as pushed code does
         problems = [*_paths(job), *check_notify(job, self.webhooks)]
         if problems:
             raise SpecError(problems)

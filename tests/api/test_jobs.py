@@ -15,7 +15,7 @@ import yaml
 
 from automata_svc.spec.wire.jobs import Job, JobList, Plan
 from tests.api.served import JSON, YAML, Served
-from tests.jobs.build import job_data, job_text
+from tests.jobs.build import job_data, job_text, trial
 
 
 def post(served: Served, body: Any = None, **more: Any) -> httpx.Response:
@@ -159,6 +159,23 @@ def test_a_bound_token_puts_jobs_into_its_project_and_nowhere_else(served):
     assert alice.post("/v1/jobs", content=json.dumps(data), headers=JSON).status_code == 403
     answer = alice.post("/v1/jobs?project=bob", content=job_text(), headers=JSON)
     assert answer.status_code == 403
+
+
+def test_packages_are_code_and_named_by_those_who_may_push_it(served):
+    text = job_text(trial=trial(runtime_env={"pip": ["timm==1.0.9"]}))
+    writer = served.as_("jobs:write", project="packed")
+    for where in ("/v1/jobs", "/v1/jobs?validate_only=true"):
+        refused = writer.post(where, content=text, headers=JSON)
+        assert refused.status_code == 403
+        assert "'code:push'" in refused.json()["detail"]
+    pusher = served.as_("jobs:write", "code:push", project="packed")
+    made = pusher.post("/v1/jobs", content=text, headers=JSON)
+    assert made.status_code == 201
+    # What stands in a job already has been vouched for; nothing is added to it.
+    where = f"/v1/jobs/{made.json()['id']}:clone"
+    assert writer.post(where, json={}).status_code == 201
+    more = {"set": ["spec.trial.runtime_env.pip=[timm==1.0.9, other]"]}
+    assert writer.post(where, json=more).status_code == 403
 
 
 def test_two_projects_in_one_request_are_a_mistake(served):
