@@ -496,22 +496,22 @@ class Hosted:
     def _command(self, caller: Caller, job: str, verb: Verb, reason: str) -> JobHead:
         record = self.record(caller, job)
         if is_done(verb, record.id, record.state):
-            return self._after_pause(caller, record, reason) if verb == "resume" else record
+            return self._after_pause(record, reason) if verb == "resume" else record
         if record.driver == CLI and verb == "resume":
             raise Conflict(f"{record.id} is run by a command line: `automata resume` there goes on")
         self.service.carry_out(record, verb, reason)
         return self.database.get_job(record.id)
 
-    def _after_pause(self, caller: Caller, record: StoredJob, reason: str) -> StoredJob:
+    def _after_pause(self, record: StoredJob, reason: str) -> StoredJob:
         """A resume that comes before the driver has seen the pause: it is to follow it."""
+        from automata_svc.jobs.drive import carry_out_waiting
+
         waiting = [command.verb for command in self.database.waiting_commands(record.id)]
         if waiting[-1:] != ["pause"]:
             return record
         body = json.dumps({"reason": reason})
         self.database.add_command(record.id, "resume", body, self._clock())
-        now = self.database.get_job(record.id)
-        if now.state == "PAUSED":  # it was seen meanwhile, and its driver may be gone
-            self.resume(caller, record.id, reason)
+        carry_out_waiting(self.service, record.id)  # the driver may be gone meanwhile
         return self.database.get_job(record.id)
 
 

@@ -228,13 +228,14 @@ class LocalService:
 
     def carry_out(self, record: StoredJob, verb: Verb, reason: str) -> None:
         """What a verb asks for: at once where nobody drives the job, else its driver is told."""
-        from automata_svc.jobs.drive import command_without_driver
+        from automata_svc.jobs.drive import carry_out_waiting, command_without_driver
 
         if _is_external(record):
             self.external.command(record.id, verb, reason)
         elif not command_without_driver(self, record.id, verb, reason):
             body = json.dumps({"reason": reason})
             self.database.add_command(record.id, verb, body, time.time())
+            carry_out_waiting(self, record.id)  # it may have been held for a moment only
 
     def _command(self, job: str, verb: Verb, reason: str) -> None:
         record = self._record(job)

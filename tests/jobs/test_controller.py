@@ -438,6 +438,21 @@ def test_a_command_that_met_a_driver_on_its_way_out_is_carried_out(world):
     assert world.service.database.waiting_commands(job) == []
 
 
+def test_a_stop_that_met_a_driver_on_its_way_out_waits_for_no_other_driver(world):
+    job = world.submit()
+    world.steps()
+    database = world.service.database
+    token = database.take_lease(job, "a driver that makes room", 30.0)
+    Hosted(world.service).stop(ANYBODY, job)  # the driver looks for commands no more
+    database.release(job, token)
+    assert move(database, job, "recycle", "made room")
+    world.cluster.ends(f"{job}-a1")
+    world.steps(2)
+    assert world.head(job).state == "CANCELLED"
+    assert [order.id for order in world.cluster.submitted] == [f"{job}-a1"]
+    assert database.waiting_commands(job) == []
+
+
 def test_an_old_attempt_that_comes_late_leaves_the_job_alone(world):
     job = world.submit()
     world.steps()
