@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from automata_svc.database import KEY_TTL_S
 from automata_svc.errors import Conflict, NotFound, Problem, Replayed, SpecError, Stale
-from automata_svc.jobs.logs import LogPage, Logs
+from automata_svc.jobs.logs import LogPage, Logs, check_trial
 from automata_svc.jobs.projection import trial_rows
 from automata_svc.jobs.protocol import PlanView
 from automata_svc.jobs.retention import delete_job
@@ -354,8 +354,13 @@ class Hosted:
     def logs(
         self, caller: Caller, job: str, trial: int | None, after: int, limit: int
     ) -> tuple[StoredJob, LogPage]:
-        """Lines of a job's drivers, or of a trial, with the job as it was before they were read."""
+        """Lines of a job's drivers, or of a trial, with the job as it was before they were read.
+
+        Raises:
+            NotFound: no such job, or no such trial.
+        """
         record = self.record(caller, job)
+        check_trial(record, trial)
         is_over = record.state in JOB_ENDS
         return record, self._logs.read(record.id, trial, after, limit, is_over)
 

@@ -289,9 +289,10 @@ class LocalService:
 
     def logs(self, job: str, trial: int | None = None, after: int = 0) -> Sequence[tuple[int, str]]:
         """What the job's drivers, or a trial, printed."""
-        from automata_svc.jobs.logs import read
+        from automata_svc.jobs.logs import check_trial, read
 
         record = self._record(job)
+        check_trial(record, trial)
         return read(self, record.id, trial, after, MAX_LINES, record.state in JOB_ENDS).lines
 
     def follow_logs(
