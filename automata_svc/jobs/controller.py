@@ -168,11 +168,13 @@ class Controller:
         heads += self._just_closed({head.id for head in heads})
         launcher, absent = self._ray()
         for head in heads:
-            if head.driver_id is not None:
+            if head.driver_id is not None and self._lead():
                 with suppress(NotFound):
                     self._reconcile(head, launcher)
-        self._allot(launcher, absent)
-        self._sweep(launcher)
+        # A pass takes long where Ray does: meanwhile the lease is renewed, or another has it.
+        if self._lead():
+            self._allot(launcher, absent)
+            self._sweep(launcher)
 
     def _lead(self) -> bool:
         now = time.monotonic()
