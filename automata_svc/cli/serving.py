@@ -120,6 +120,7 @@ class Serving:
         import uvicorn
 
         from automata_svc.api.app import make_app
+        from automata_svc.api.connections import HeadsInTime
         from automata_svc.api.world import ServiceWorld
 
         world = ServiceWorld.of(self._settings)
@@ -133,6 +134,7 @@ class Serving:
             access_log=False,
             timeout_graceful_shutdown=int(GRACE_S),
             lifespan="on",
+            http=HeadsInTime,
         )
         server = uvicorn.Server(config)
         token = self._token(world)
