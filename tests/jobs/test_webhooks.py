@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -421,13 +422,15 @@ def test_the_worker_delivers_until_it_is_stopped(
 def test_a_worker_that_is_to_stop_begins_nothing_more(
     database: Database, receiver: Receiver, clock: Clock
 ) -> None:
-    receiver.drip = True  # each attempt takes until its sender gives it up
+    receiver.drip = True
     for number in range(2 * AT_ONCE):
         database.add_delivery(row(receiver.url, id=f"dlv_{number}"))
-    worker = WebhookWorker(database, sender(clock, answer_s=1.0), "me", every_s=0.01)
+    worker = WebhookWorker(database, sender(clock, answer_s=50.0), "me", every_s=0.01)
     worker.start()
     while len(receiver.got) < AT_ONCE:
-        pass
+        time.sleep(0.01)
+    worker.stop(0.0)  # while those are under way
+    receiver.breaks_off()
     worker.stop()
     assert len(receiver.got) == AT_ONCE
     found = database.list_deliveries()
