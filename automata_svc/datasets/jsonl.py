@@ -93,10 +93,8 @@ def _load(path: Path, field: str) -> tuple[list[dict[str, Any]], list[Problem]]:
 def _mistake(line: str, field: str) -> tuple[str, dict[str, Any]]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON: {error}", {}
-    except RecursionError:
-        return "no JSON that can be read: it is nested too deeply", {}
     if not isinstance(row, dict):
         return f'is no object; right is {{"{TEXT}": "…", "{field}": 0}}', {}
     if not isinstance(row.get(TEXT), str):

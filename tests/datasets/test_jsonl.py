@@ -62,8 +62,8 @@ def test_blank_lines_are_left_out(tmp_path: Path) -> None:
     ("rows", "said"),
     [
         (["{"], r"path.jsonl:1: no JSON"),
+        (["[" * 100_000], r"path.jsonl:1: no JSON"),
         (["[1]"], r"path.jsonl:1: is no object"),
-        (["[" * 100_000], r"path.jsonl:1: no JSON that can be read: it is nested too deeply"),
         ([{"label": 1}], r'path.jsonl:1: has no "text" that is a text; it has: label'),
         ([{"text": 3, "label": 1}], 'has no "text" that is a text'),
         ([{"text": "a", "lable": 1}], 'has no "label"; it has: text, lable'),
