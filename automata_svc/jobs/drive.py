@@ -153,6 +153,9 @@ def drive(
         if database.get_head(job).state in ("STARTING", "RUNNING"):
             command_without_driver(service, job, "pause", "interrupted")
         raise
+    finally:
+        with contextlib.suppress(AutomataError):  # what was asked when it looked no more
+            carry_out_waiting(service, job)
 
 
 def command_without_driver(service: LocalService, job: str, verb: str, reason: str) -> bool:
