@@ -151,7 +151,7 @@ def change(
     body: JobPatch,
     if_match: Annotated[
         str | None,
-        Header(max_length=1_000, description="The ETag that the change is based on, or *."),
+        Header(max_length=1_000, description="The ETags that the change may be based on, or *."),
     ] = None,
 ) -> Response:
     """Changes priority, queue, labels, parallelism, whom to tell and how long to keep.
@@ -164,7 +164,7 @@ def change(
         raise HTTPException(
             428, "send If-Match with the ETag of the job as you know it, or If-Match: *"
         )
-    return job_answer(world.hosted.change(caller, job, values, _revision(if_match)))
+    return job_answer(world.hosted.change(caller, job, values, _revisions(if_match)))
 
 
 @routes.delete(
@@ -250,10 +250,9 @@ def plan_of(view: PlanView) -> Plan:
 _ETAG = re.compile(r'(?:W/)?"(\d{1,9})-[0-9a-f]{12}"')
 
 
-def _revision(if_match: str) -> int | None:
-    """The revision that a change is based on; None: any; -1: none that ever was."""
+def _revisions(if_match: str) -> frozenset[int] | None:
+    """The revisions that a change may be based on; None: any."""
     asked = [part.strip() for part in if_match.split(",")]
     if "*" in asked:
         return None
-    found = [int(match[1]) for part in asked if (match := _ETAG.fullmatch(part))]
-    return found[-1] if found else -1
+    return frozenset(int(match[1]) for part in asked if (match := _ETAG.fullmatch(part)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from automata_svc.jobs.hosted import Hosted
 from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.stored import Stored
 from automata_svc.jobs.totals import Totals
+from automata_svc.jobs.winner_zip import AT_ONCE
 from automata_svc.selection.artefacts import FOLDER
 from automata_svc.settings import Settings
 
@@ -43,6 +45,7 @@ class ServiceWorld:
     clock: Callable[[], float] = time.time
     version: str = __version__
     meters: Meters = field(default_factory=Meters)
+    packing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     draining: bool = False
 
     @classmethod

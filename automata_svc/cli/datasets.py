@@ -10,9 +10,10 @@ import click
 from automata_svc.cli.examples import examples
 from automata_svc.cli.group import Group
 from automata_svc.cli.options import output_option, where_options
-from automata_svc.cli.pushing import http_of, listed, project_option, push
+from automata_svc.cli.pushing import found, http_of, listed, project_option, push
 from automata_svc.cli.world import world_of
 from automata_svc.results import figures as fig
+from automata_svc.spec.bundle import looks_like_ref
 
 
 @click.group(
@@ -57,17 +58,17 @@ def ls(ctx: click.Context, form: str, project: str | None) -> None:
         ]
         world.say_table(("NAME", "", "ABOUT"), cells)
         return
-    found = list_datasets(world.settings)
+    here = list_datasets(world.settings)
     if form != "table":
-        world.say_data([asdict(one) for one in found], form)
+        world.say_data([asdict(one) for one in here], form)
         return
     rows = [
         (one.name, one.kind, "here" if one.found is not None else "not here", one.about)
-        for one in found
+        for one in here
     ]
     for line in fig.fitted([("NAME", "KIND", "", "ABOUT"), *rows], world.width, indent=""):
         world.say(line)
-    for one in (one for one in found if one.found is None):
+    for one in (one for one in here if one.found is None):
         for line in fig.wrapped(f"{one.name}: {one.get}", world.width, indent="", hanging="  "):
             world.note(line)
 
@@ -112,12 +113,15 @@ def push_command(
         ("automata datasets show letter", "by name"),
         ("automata datasets show ./mine.csv --target label", "by path"),
         ("automata datasets show ./mine.npz --test ./test.npz", "with a test file"),
+        ("automata datasets show mine@SHA256 --server URL", "one that was pushed"),
     ),
 )
 @click.argument("dataset", metavar="NAME|FILE")
 @click.option("--target", help="csv: the column to predict; jsonl: the label's field.")
 @click.option("--test", help="A file with the test rows.")
 @click.option("--val", help="A file with the validation rows.")
+@project_option
+@where_options
 @output_option
 @click.pass_context
 def show(
@@ -126,16 +130,24 @@ def show(
     target: str | None,
     test: str | None,
     val: str | None,
+    project: str | None,
     form: str,
 ) -> None:
-    """Read and check a dataset, and say how it would be split and prepared."""
+    """Read and check a dataset, and say how it would be split and prepared.
+
+    A name is a server's where there is one; a file is always this machine's.
+    """
+    from automata_svc.datasets import Shape
     from automata_svc.datasets.load import describe
 
     world = world_of(ctx)
-    given = {"target": target, "test": test, "val": val}
-    is_path = "/" in dataset or "." in dataset
-    spec = {"path" if is_path else "name": dataset, **{k: v for k, v in given.items() if v}}
-    shape = describe(spec, world.settings)
+    given = {key: one for key, one in (("target", target), ("test", test), ("val", val)) if one}
+    is_path = "/" in dataset or ("." in dataset and not looks_like_ref(dataset))
+    http = None if is_path or given else http_of(world)
+    if http is not None:
+        shape = Shape(**found(http, "/v1/datasets", dataset, project))
+    else:
+        shape = describe({"path" if is_path else "name": dataset, **given}, world.settings)
     if form != "table":
         world.say_data(asdict(shape), form)
         return

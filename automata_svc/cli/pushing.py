@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import click
 
@@ -54,6 +55,15 @@ def listed(http: Http, path: str, project: str | None) -> Iterator[dict[str, Any
         if page["next_page_token"] is None:
             return
         params["page_token"] = page["next_page_token"]
+
+
+def found(http: Http, path: str, name: str, project: str | None) -> dict[str, Any]:
+    """One item of a list."""
+    params = {} if project is None else {"project": project}
+    item: dict[str, Any] = http.request(
+        "GET", f"{path}/{quote(name, safe='')}", params=params
+    ).json()
+    return item
 
 
 def push(

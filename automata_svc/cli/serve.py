@@ -20,7 +20,9 @@ from automata_svc.cli.world import world_of
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help=f"Default: {PORT}, or a free one. 0: a free one."
+    "--port",
+    type=click.IntRange(0, 65535),
+    help=f"Default: {PORT}, else the last one here, or a free one. 0: a free one.",
 )
 @click.option(
     "--role",

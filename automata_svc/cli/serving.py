@@ -40,7 +40,7 @@ class Plan:
     """How `automata serve` was called."""
 
     host: str = "127.0.0.1"
-    port: int | None = None  # None: PORT, or a free one where that is taken
+    port: int | None = None  # None: PORT; where that is taken, the last one, or a free one
     role: str = "all"
     cpus: int | None = None  # of the service's own Ray; None: this process's share of the machine
     keep_ray: bool = False  # drivers go on while nobody serves
@@ -86,7 +86,11 @@ class Serving:
                 if self._plan.role != "controller":
                     stack.enter_context(only_one(self._folder / "lock", self._folder / "url"))
             if self._plan.role != "controller":  # before a Ray is started in vain
-                listening = stack.enter_context(listen(self._plan.host, self._plan.port))
+                # Who looks on waits where a server was, and not where it might come back.
+                last, host = self._folder / "port", self._plan.host
+                listening = stack.enter_context(listen(host, self._plan.port, _read_port(last)))
+                with usable(self._settings.home):
+                    last.write_text(f"{listening.getsockname()[1]}\n", encoding="ascii")
             service = LocalService(self._settings)
             service.database, service.store  # noqa: B018  # opened now, so that it is said now
             placement = Placement()
@@ -117,6 +121,7 @@ class Serving:
         import uvicorn
 
         from automata_svc.api.app import make_app
+        from automata_svc.api.connections import HeadsInTime
         from automata_svc.api.world import ServiceWorld
 
         world = ServiceWorld.of(self._settings)
@@ -130,6 +135,7 @@ class Serving:
             access_log=False,
             timeout_graceful_shutdown=int(GRACE_S),
             lifespan="on",
+            http=HeadsInTime,
         )
         server = uvicorn.Server(config)
         token = self._token(world)
@@ -339,15 +345,18 @@ def published(path: Path, url: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def listen(host: str, port: int | None) -> socket.socket:
+def listen(host: str, port: int | None, last: int = 0) -> socket.socket:
     """A socket to serve on.
+
+    Args:
+        port: None: PORT, or `last` where that is taken, or a free one.
 
     Raises:
         Conflict: the port is taken.
         Unavailable: the address is not this machine's.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for wanted in (PORT, 0) if port is None else (port,):
+    for wanted in (PORT, last, 0) if port is None else (port,):
         # The protocol by name: over others asyncio leaves Nagle's delay on, 40 ms an answer.
         found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -367,6 +376,14 @@ def listen(host: str, port: int | None) -> socket.socket:
                 "machine (--host) and a port that you may use (--port)"
             ) from None
     raise Unavailable(f"no port is free on {host}")
+
+
+def _read_port(path: Path) -> int:
+    """The port in a file; 0: there is none."""
+    with suppress(OSError, ValueError):
+        port = int(path.read_text(encoding="ascii"))
+        return port if 0 < port < 2**16 else 0
+    return 0
 
 
 def url_of(host: str, listening: socket.socket) -> str:

@@ -9,7 +9,7 @@ import click
 from automata_svc.cli.examples import examples
 from automata_svc.cli.group import Group
 from automata_svc.cli.options import output_option, where_options
-from automata_svc.cli.pushing import http_of, listed, project_option
+from automata_svc.cli.pushing import found, http_of, listed, project_option
 from automata_svc.cli.world import world_of
 from automata_svc.results import figures as fig
 
@@ -51,8 +51,7 @@ def ls(ctx: click.Context, form: str, project: str | None) -> None:
         data = items
     else:
         place = world.settings.store_url
-        found = list_artefacts(open_store(place))
-        data = [asdict(one) for one in found]
+        data = [asdict(one) for one in list_artefacts(open_store(place))]
         items = [{**one, **one["request"]} for one in data]
     if form != "table":
         world.say_data(data, form)
@@ -85,34 +84,42 @@ def ls(ctx: click.Context, form: str, project: str | None) -> None:
     epilog=examples(
         ("automata subsets show 3f2a", "by the beginning of its key"),
         ("automata subsets show 3f2a -o json", "for a script"),
+        ("automata subsets show 3f2a --server URL", "one that your jobs there can read"),
     ),
 )
 @click.argument("key")
 @output_option
+@where_options
+@project_option
 @click.pass_context
-def show(ctx: click.Context, key: str, form: str) -> None:
+def show(ctx: click.Context, key: str, form: str, project: str | None) -> None:
     """Say what a stored subset was made from, and what it holds."""
     from automata_svc.blobs import open_store
     from automata_svc.selection.artefacts import show as look_up
 
     world = world_of(ctx)
-    one = look_up(open_store(world.settings.store_url), key)
+    http = http_of(world)
+    if http is not None:
+        one = data = found(http, "/v1/subsets", key, project)
+    else:
+        data = asdict(look_up(open_store(world.settings.store_url), key))
+        one = {**data, **data["request"]}
     if form != "table":
-        world.say_data(asdict(one), form)
+        world.say_data(data, form)
         return
-    asked = one.request
+    digest = f", sha256 {one['sha256'][:16]}" if "sha256" in one else ""
     rows = [
-        ("key", one.key),
-        ("dataset", f"{one.dataset} ({asked.dataset_digest[:16]})"),
-        ("strategy", f"{asked.strategy}, version {asked.version}"),
-        ("options", fig.parameters(asked.options) or "–"),
-        ("encoder", asked.encoder or "–"),
-        ("rows", f"{fig.count(asked.size)} of {fig.count(one.n)}"),
-        ("seed", str(asked.seed)),
-        *((f"array {name}", kind) for name, kind in sorted(one.arrays.items())),
-        ("bytes", f"{fig.count(one.bytes)}, sha256 {one.sha256[:16]}"),
-        ("made", f"{one.created}, in {fig.seconds(one.seconds)}"),
-        ("with", fig.parameters(one.libraries)),
+        ("key", one["key"]),
+        ("dataset", f"{one['dataset']} ({one['dataset_digest'][:16]})"),
+        ("strategy", f"{one['strategy']}, version {one['version']}"),
+        ("options", fig.parameters(one["options"]) or "–"),
+        ("encoder", one["encoder"] or "–"),
+        ("rows", f"{fig.count(one['size'])} of {fig.count(one['n'])}"),
+        ("seed", str(one["seed"])),
+        *((f"array {name}", kind) for name, kind in sorted(one["arrays"].items())),
+        ("bytes", f"{fig.count(one['bytes'])}{digest}"),
+        ("made", f"{one['created']}, in {fig.seconds(one['seconds'])}"),
+        ("with", fig.parameters(one["libraries"])),
     ]
     for line in fig.table(rows, indent=""):
         world.say(line)

@@ -46,7 +46,7 @@ def command(
     world = world_of(ctx)
     text, source = read_job(file)
     service = world.service
-    job = submitted(world, text, source, sets)
+    job = submitted(world, text, source, sets, quiet)
     row = service.find(job)
     world.note(f"{row.name}: {job}")
     for other in service.jobs(project=row.project, name=row.name):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import Any, Protocol
-from urllib.parse import quote
 
+from automata_svc.client.events import path_of
 from automata_svc.spec.wire.asks import AskAnswer, AskRequest, TellAnswer, TellRequest, read
 
 PATIENCE_S = 30.0  # guess: for the answer itself, beyond what an ask is held
@@ -30,7 +30,7 @@ def ask(http: Posts, job: str, *, client_id: str, count: int = 1, wait_s: float 
     """
     request = read(AskRequest, {"client_id": client_id, "count": count, "wait_s": wait_s})
     found = http.post_json(
-        f"/v1/jobs/{quote(job, safe='')}/trials:ask",
+        f"{path_of(job)}/trials:ask",
         request.model_dump_json(),
         timeout_s=wait_s + PATIENCE_S,
     )
@@ -45,7 +45,7 @@ def tell(http: Posts, job: str, trial: int, **said: Any) -> TellAnswer:
     """
     request = read(TellRequest, said)
     found = http.post_json(
-        f"/v1/jobs/{quote(job, safe='')}/trials/{trial:d}:tell",
+        f"{path_of(job)}/trials/{trial:d}:tell",
         request.model_dump_json(exclude_defaults=True),
         timeout_s=PATIENCE_S,
     )

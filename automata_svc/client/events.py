@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
-from urllib.parse import quote
 
 from httpx_sse import EventSource
 
 from automata_svc.client.away import PATIENCE_S, Away
 from automata_svc.client.http import Http, read
-from automata_svc.errors import Damaged, Unavailable
+from automata_svc.errors import Damaged, NotFound, Unavailable
 from automata_svc.spec.wire.events import END, HEARTBEAT_S, MAX_EVENTS, Event, EventList
 
 SILENCE_S = 3 * HEARTBEAT_S  # a stream that misses three signs of life is cut
+# What a job's id or name is made of; anything else would be another path, or none.
+_JOB = re.compile(r"[A-Za-z0-9][-_A-Za-z0-9]{0,99}", re.ASCII)
 
 
 def path_of(job: str) -> str:
-    return f"/v1/jobs/{quote(job, safe='')}"
+    """A job's path at a server.
+
+    Raises:
+        NotFound: no job can be called so.
+    """
+    if not _JOB.fullmatch(job):
+        raise NotFound(f"no job is called {job[:60]!r}; `automata ls` lists them")
+    return f"/v1/jobs/{job}"
 
 
 def follow(

@@ -27,10 +27,12 @@ class Deliveries(Totals):
             self._deliver(connection, row)
 
     def due_deliveries(self, now: float, limit: int) -> list[DeliveryRow]:
-        """Those that wait and whose time has come, the longest waiting first."""
+        """Those that wait and whose time has come: the least often tried first, of them the longest
+        waiting. So what is new does not wait behind all that a receiver that is down has failed."""
         due = (deliveries.c.status == "waiting") & (deliveries.c.next_at <= now)
         query = select(*_COLUMNS).where(due)
-        query = query.order_by(deliveries.c.next_at, deliveries.c.id).limit(limit)
+        first = deliveries.c.attempts, deliveries.c.next_at, deliveries.c.id
+        query = query.order_by(*first).limit(limit)
         with self._read() as connection:
             return [DeliveryRow(**row._mapping) for row in connection.execute(query)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +73,7 @@ def _load(path: Path, target: str | None) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, low_memory=False)
         header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, EOFError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # pandas' own are ValueErrors
         said = f"cannot be read as csv: {str(error).splitlines()[0]}"
         right = "; right is UTF-8" if isinstance(error, UnicodeDecodeError) else ""
         raise SpecError(said + right, source=path.name) from error

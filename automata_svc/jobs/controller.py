@@ -170,11 +170,13 @@ class Controller:
         heads += self._just_closed({head.id for head in heads})
         launcher, absent = self._ray()
         for head in heads:
-            if head.driver_id is not None:
+            if head.driver_id is not None and self._lead():
                 with suppress(NotFound):
                     self._reconcile(head, launcher)
-        self._allot(launcher, absent)
-        self._sweep(launcher)
+        # A pass takes long where Ray does: meanwhile the lease is renewed, or another has it.
+        if self._lead():
+            self._allot(launcher, absent)
+            self._sweep(launcher)
 
     def _lead(self) -> bool:
         now = time.monotonic()
@@ -272,8 +274,14 @@ class Controller:
 
     def _settle(self, head: JobHead) -> None:
         """A job without a driver: what its next attempt is to wait for, if there is to be one."""
+        from automata_svc.jobs.drive import carry_out_waiting
+
         database = self._service.database
         not_before: float | None = None
+        if head.state in ("QUEUED", "PAUSED"):  # what was asked of a driver that was about to go
+            if not carry_out_waiting(self._service, head.id):
+                raise Conflict(f"{head.id} is held by somebody")
+            head = database.get_head(head.id)
         if head.state == "QUEUED":
             events = [(e.kind, e.body) for e in database.events(head.id)]
             faults = faults_in_a_row(events)
@@ -283,8 +291,6 @@ class Controller:
                 pauses = self._policy.pauses_s
                 pause = pauses[min(faults.number, len(pauses)) - 1]
                 not_before = self._clock() + pause
-        elif head.state == "PAUSED":
-            self._carry_out_commands(head)
         database.set_controller_fields(head.id, driver_id=None, not_before=not_before, slots=None)
         self._closing.discard(head.id)
         self._known.pop(head.id, None)
@@ -299,16 +305,6 @@ class Controller:
         _log.warning("%s: %s", head.id, said)
         if not command_without_driver(self._service, head.id, verb, said):
             raise Conflict(f"{head.id} is held by somebody")
-
-    def _carry_out_commands(self, head: JobHead) -> None:
-        """What was asked of a driver that was about to go."""
-        from automata_svc.jobs.drive import command_without_driver
-
-        database = self._service.database
-        for command in database.waiting_commands(head.id):
-            reason = json.loads(command.body or "{}").get("reason", "")
-            if not command_without_driver(self._service, head.id, command.verb, reason, command.id):
-                raise Conflict(f"{head.id} is held by somebody")
 
     def _keep_words(self, head: JobHead, word: Word | None, launcher: Launcher | None) -> None:
         """What a driver that failed has printed, kept where Ray's own end does not take it away."""

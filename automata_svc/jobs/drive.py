@@ -22,7 +22,7 @@ from automata_svc.tuning.plan import SearchPlan
 from automata_svc.tuning.state import JobState
 
 if TYPE_CHECKING:
-    from automata_svc.database import StoredJob
+    from automata_svc.database import StoredCommand, StoredJob
     from automata_svc.database.store import Database
     from automata_svc.jobs.local import LocalService
     from automata_svc.jobs.workplace import Workplace
@@ -153,16 +153,36 @@ def drive(
         if database.get_head(job).state in ("STARTING", "RUNNING"):
             command_without_driver(service, job, "pause", "interrupted")
         raise
+    finally:
+        with contextlib.suppress(AutomataError):  # what was asked when it looked no more
+            carry_out_waiting(service, job)
 
 
-def command_without_driver(
-    service: LocalService, job: str, verb: str, reason: str, command: int | None = None
-) -> bool:
-    """Carries a command out at once if nobody drives the job; False if somebody does.
+def command_without_driver(service: LocalService, job: str, verb: str, reason: str) -> bool:
+    """Carries a command out at once if nobody drives the job; False if somebody does."""
+    if not _without_driver(service, job, Asked(verb, reason)):
+        return False
+    carry_out_waiting(service, job)
+    return True
 
-    Args:
-        command: the id of the stored one that this carries out.
+
+def carry_out_waiting(service: LocalService, job: str) -> bool:
+    """Carries out the stored commands that wait, in order, if nobody drives the job.
+
+    Whoever stores a command calls it afterwards, and whoever lets go of a lease that was held for a
+    command alone, beforehand or not: one of the two finds it, so that none is left lying.
+
+    Returns:
+        False: commands wait, and somebody holds the lease.
     """
+    while service.database.waiting_commands(job):
+        if not _without_driver(service, job):
+            return False
+    return True
+
+
+def _without_driver(service: LocalService, job: str, asked: Asked | None = None) -> bool:
+    """Under the job's lease: what waits, then what is asked; False: somebody holds it."""
     database = service.database
     record = database.get_job(job)
     try:
@@ -174,12 +194,27 @@ def command_without_driver(
         log = DatabaseLog(database, job, lease.token)
         engine = Engine(plan, log, time.time, drop_blobs=lambda keys: _drop(service, keys))
         log.state = lambda: engine.state
-        log.command = command
-        engine.handle(Asked(verb, reason))
+        _carry_out(database.waiting_commands(job), engine, log)
+        if asked is not None:
+            engine.handle(asked)
         _sweep(service, job, engine)
     finally:
         lease.release()
     return True
+
+
+def _carry_out(commands: Sequence[StoredCommand], engine: Engine, log: DatabaseLog) -> None:
+    """Each is marked as taken in the transaction that stores what it led to."""
+    for command in commands:
+        log.command = command.id
+        try:
+            if engine.state.is_over:  # it comes too late, and is not to wait for ever
+                log.append(engine.state.seq + 1, time.time(), ())
+            else:
+                reason = json.loads(command.body or "{}").get("reason", "")
+                engine.handle(Asked(command.verb, reason))
+        finally:
+            log.command = None
 
 
 def _forget_old_pauses(database: Database, job: str, token: int) -> None:
@@ -220,14 +255,7 @@ class Poll:
             commands = self._log.database.waiting_commands(self._lease.job)
         except Unavailable:
             return  # looked for again in a second; the lease says how long that may go on
-        for command in commands:
-            # Marked as taken in the transaction that stores what it led to.
-            self._log.command = command.id
-            try:
-                reason = json.loads(command.body or "{}").get("reason", "")
-                self._engine.handle(Asked(command.verb, reason))
-            finally:
-                self._log.command = None
+        _carry_out(commands, self._engine, self._log)
 
     def _wanted(self) -> int | None:
         """Slots that this driver is to use now; None: as many as before."""
@@ -253,6 +281,7 @@ def _sweep(service: LocalService, job: str, engine: Engine) -> None:
 __all__ = [
     "DatabaseLog",
     "Session",
+    "carry_out_waiting",
     "command_without_driver",
     "drive",
     "patiently",

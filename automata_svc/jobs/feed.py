@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from automata_svc.errors import AutomataError, NotFound, Problem, SpecError, Unavailable
+from automata_svc.errors import NotFound, Problem, SpecError, Unavailable
 from automata_svc.tuning.state import JOB_ENDS
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Feed:
             except Unavailable as error:
                 pause = AWAY_S
                 log.warning("followers wait for the database: %s", error)
-            except AutomataError:
+            except Exception:  # whatever it is: those who follow would wait for nobody
                 log.exception("followers get nothing new")
                 pause = AWAY_S
 

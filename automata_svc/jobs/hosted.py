@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from automata_svc.database import KEY_TTL_S
-from automata_svc.errors import Conflict, NotFound, Problem, Replayed, SpecError
+from automata_svc.errors import Conflict, NotFound, Problem, Replayed, SpecError, Stale
 from automata_svc.jobs.changing import changes
-from automata_svc.jobs.logs import LogPage, Logs
+from automata_svc.jobs.logs import LogPage, Logs, check_trial
 from automata_svc.jobs.projection import trial_rows
 from automata_svc.jobs.protocol import PlanView
 from automata_svc.jobs.retention import delete_job
+from automata_svc.jobs.runtime_env import packages_of
 from automata_svc.jobs.states import States
 from automata_svc.jobs.tenancy import Caller
 from automata_svc.jobs.verbs import Verb, is_done
@@ -88,7 +89,7 @@ class Hosted:
 
         Raises:
             SpecError: with every mistake.
-            Denied: it names a project that is not the caller's.
+            Denied: it names a project that is not the caller's, or packages without code:push.
         """
         from automata_svc.jobs.view import plan_view
 
@@ -104,6 +105,7 @@ class Hosted:
         key: str | None = None,
         form: Form = "yaml",
         key_ttl_s: float | None = KEY_TTL_S,
+        vouched: Collection[str] = (),
     ) -> Submitted:
         """Stores a checked job, QUEUED; once, however often the same is asked with one key.
 
@@ -111,16 +113,17 @@ class Hosted:
             project: where the file names none and the caller has none of its own.
             key: the caller's own word for this very submission.
             key_ttl_s: how long the key stands for it; None: as long as the job is stored.
+            vouched: packages that somebody else, who may push code, has named before.
 
         Raises:
             SpecError: with every mistake; nothing is stored then.
-            Denied: it names a project that is not the caller's.
+            Denied: it names a project that is not the caller's, or packages without code:push.
             KeyReused: the key stands for another submission.
         """
         from automata_svc.database import new_job_id
         from automata_svc.jobs.submitting import fingerprint, row_of
 
-        job = self._read(caller, text, overrides, project, form)
+        job = self._read(caller, text, overrides, project, form, vouched)
         home = job.metadata.project
         idempotency = None
         if key is not None:
@@ -164,7 +167,10 @@ class Hosted:
         text = json.loads(record.template).get("job") or record.spec
         named = (f"metadata.name={json.dumps(name)}",) if name is not None else ()
         again = (*overrides, *named)
-        return self.submit(caller, text, again, record.project, key, key_ttl_s=key_ttl_s)
+        vouched = packages_of(record)
+        return self.submit(
+            caller, text, again, record.project, key, key_ttl_s=key_ttl_s, vouched=vouched
+        )
 
     def _read(
         self,
@@ -173,6 +179,7 @@ class Hosted:
         overrides: Sequence[str],
         project: str | None,
         form: Form,
+        vouched: Collection[str] = (),
     ) -> TuneJob:
         """A checked job file with its project, naming nothing that lies on the server's disk."""
         try:
@@ -184,6 +191,8 @@ class Hosted:
             said = f"'{named}', but the request is about project '{project}'; keep one of the two"
             raise SpecError(Problem("metadata.project", said))
         home = caller.home(named if named is not None else project)
+        if not set(vouched) >= set(job.spec.trial.runtime_env.pip):
+            caller.needs("code:push")  # a package runs as pushed code does
         problems = [*_paths(job), *check_notify(job, self.webhooks)]
         if problems:
             raise SpecError(problems)
@@ -344,30 +353,47 @@ class Hosted:
     def logs(
         self, caller: Caller, job: str, trial: int | None, after: int, limit: int
     ) -> tuple[StoredJob, LogPage]:
-        """Lines of a job's drivers, or of a trial, with the job as it was before they were read."""
+        """Lines of a job's drivers, or of a trial, with the job as it was before they were read.
+
+        Raises:
+            NotFound: no such job, or no such trial.
+        """
         record = self.record(caller, job)
+        check_trial(record, trial)
         is_over = record.state in JOB_ENDS
         return record, self._logs.read(record.id, trial, after, limit, is_over)
 
     # ---- changing -------------------------------------------------------------------------------
 
     def change(
-        self, caller: Caller, job: str, values: Mapping[str, Any], revision: int | None
+        self,
+        caller: Caller,
+        job: str,
+        values: Mapping[str, Any],
+        revisions: Collection[int] | None = None,
     ) -> JobHead:
         """Changes what may be changed of a job, and returns it.
 
         Args:
             values: as `jobs.changing.changes` takes them.
-            revision: the one that the change is based on; None: any.
+            revisions: those that the change may be based on; None: any.
 
         Raises:
             SpecError, Conflict: as `changes` does.
             Stale: it was changed since.
         """
-        record = self.record(caller, job)
-        new = changes(record, values, self.webhooks)
-        self.database.update_job(record.id, new, record.revision if revision is None else revision)
-        return self.database.get_head(record.id)
+        while True:
+            record = self.record(caller, job)
+            if revisions is not None and record.revision not in revisions:
+                said = "and the change is not based on that; look at it again"
+                raise Stale(f"{record.id} is at revision {record.revision}, {said}")
+            new = changes(record, values, self.webhooks)
+            try:
+                self.database.update_job(record.id, new, record.revision)
+            except Stale:  # somebody else was quicker: the same job again, whatever its name means
+                job = record.id
+                continue
+            return self.database.get_head(record.id)
 
     def delete(self, caller: Caller, job: str) -> None:
         """Removes a job that is over, with its log and its files.
@@ -433,22 +459,22 @@ class Hosted:
     def _command(self, caller: Caller, job: str, verb: Verb, reason: str) -> JobHead:
         record = self.record(caller, job)
         if is_done(verb, record.id, record.state):
-            return self._after_pause(caller, record, reason) if verb == "resume" else record
+            return self._after_pause(record, reason) if verb == "resume" else record
         if record.driver == CLI and verb == "resume":
             raise Conflict(f"{record.id} is run by a command line: `automata resume` there goes on")
         self.service.carry_out(record, verb, reason)
         return self.database.get_job(record.id)
 
-    def _after_pause(self, caller: Caller, record: StoredJob, reason: str) -> StoredJob:
+    def _after_pause(self, record: StoredJob, reason: str) -> StoredJob:
         """A resume that comes before the driver has seen the pause: it is to follow it."""
+        from automata_svc.jobs.drive import carry_out_waiting
+
         waiting = [command.verb for command in self.database.waiting_commands(record.id)]
         if waiting[-1:] != ["pause"]:
             return record
         body = json.dumps({"reason": reason})
         self.database.add_command(record.id, "resume", body, self._clock())
-        now = self.database.get_job(record.id)
-        if now.state == "PAUSED":  # it was seen meanwhile, and its driver may be gone
-            self.resume(caller, record.id, reason)
+        carry_out_waiting(self.service, record.id)  # the driver may be gone meanwhile
         return self.database.get_job(record.id)
 
 

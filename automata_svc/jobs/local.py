@@ -239,13 +239,14 @@ class LocalService:
 
     def carry_out(self, record: StoredJob, verb: Verb, reason: str) -> None:
         """What a verb asks for: at once where nobody drives the job, else its driver is told."""
-        from automata_svc.jobs.drive import command_without_driver
+        from automata_svc.jobs.drive import carry_out_waiting, command_without_driver
 
         if _is_external(record):
             self.external.command(record.id, verb, reason)
         elif not command_without_driver(self, record.id, verb, reason):
             body = json.dumps({"reason": reason})
             self.database.add_command(record.id, verb, body, time.time())
+            carry_out_waiting(self, record.id)  # it may have been held for a moment only
 
     def _command(self, job: str, verb: Verb, reason: str) -> None:
         record = self._record(job)
@@ -299,9 +300,10 @@ class LocalService:
 
     def logs(self, job: str, trial: int | None = None, after: int = 0) -> Sequence[tuple[int, str]]:
         """What the job's drivers, or a trial, printed."""
-        from automata_svc.jobs.logs import read
+        from automata_svc.jobs.logs import check_trial, read
 
         record = self._record(job)
+        check_trial(record, trial)
         return read(self, record.id, trial, after, MAX_LINES, record.state in JOB_ENDS).lines
 
     def follow_logs(

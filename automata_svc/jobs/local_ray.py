@@ -180,7 +180,8 @@ class LocalRay:
         command = [
             sys.executable, "-m", "automata_svc.tuning.runners.ray_head", "start", "--head",
             "--disable-usage-stats", "--dashboard-host", "127.0.0.1",
-            "--dashboard-port", str(dashboard), "--temp-dir", folder,
+            # Ray lets everybody write to its folder, sockets and all; nobody else gets into ours.
+            "--dashboard-port", str(dashboard), "--temp-dir", f"{folder}/r",
             "--resources", json.dumps({DRIVER_RESOURCE: MOST_DRIVERS}),
             "--num-cpus", str(self._cpus or _own_cpus()),
         ]  # fmt: skip

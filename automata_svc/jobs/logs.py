@@ -7,6 +7,7 @@ driver writes files into its home instead, which are read as well.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from automata_svc.errors import AutomataError, NotFound
 
 if TYPE_CHECKING:
     from automata_svc.blobs import BlobStore
+    from automata_svc.database import StoredJob
     from automata_svc.jobs.local import LocalService
 
 FLUSH_S = 2.0  # how old a line may be before others can read it
@@ -44,6 +46,17 @@ class LogPage:
 
 def source_of(trial: int | None) -> str:
     return "driver" if trial is None else f"trial-{trial:06d}"
+
+
+def check_trial(record: StoredJob, trial: int | None) -> None:
+    """Whether the job has such a trial, or may come to have it.
+
+    Raises:
+        NotFound: it never will.
+    """
+    most = json.loads(record.plan)["trials"]
+    if trial is not None and trial >= most:
+        raise NotFound(f"{record.id} has no trial {trial}; its trials are 0 to {most - 1}")
 
 
 # ---- writing ------------------------------------------------------------------------------------

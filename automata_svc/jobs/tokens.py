@@ -11,6 +11,7 @@ import hmac
 import os
 import re
 import secrets
+import socket
 import tempfile
 import threading
 import time
@@ -39,7 +40,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 CENTURY_S = 100 * 365 * 86_400.0
 TOUCH_EVERY_S = 60.0  # how exact "last used" is; each is a write
-EMBEDDED = "embedded"  # the token that `automata serve` makes for its own machine
+EMBEDDED = "embedded"  # how the token is called that `automata serve` makes for its own home
 TOKEN_FILE = Path("service") / "token"  # in the home
 
 
@@ -163,11 +164,12 @@ class Tokens:
                 if ADMIN in self.authenticate(kept).scopes:
                     path.chmod(0o600)
                     return kept
-        row, secret = self.create(EMBEDDED, [ADMIN])
+        name = _name_of(home)
+        row, secret = self.create(name, [ADMIN])
         # After the row: the file never holds a token that would be refused.
         write_secret(path, secret)
         for old in self._database.list_tokens(None):
-            if old.name == EMBEDDED and old.id != row.id and old.revoked_at is None:
+            if old.name == name and old.id != row.id and old.revoked_at is None:
                 self._database.revoke_token(old.id, self._clock())
         return secret
 
@@ -218,6 +220,12 @@ class Tokens:
         # A database that takes no writes now still lets people look.
         with suppress(Unavailable):
             self._database.touch_token(row.id, now)
+
+
+def _name_of(home: Path) -> str:
+    """The name of a home's own token: several services may have one database."""
+    place = f"{socket.gethostname()}:{home.resolve()}"
+    return f"{EMBEDDED}-{hash_of(place)[:12]}"
 
 
 def _check_good(row: TokenRow, now: float) -> None:

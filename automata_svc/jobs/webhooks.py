@@ -315,10 +315,19 @@ def pause_s(delivery: str, attempts: int) -> float:
     return base * random.Random(f"{delivery}:{attempts}").uniform(0.5, 1.5)
 
 
-def deliver_due(database: Database, sender: Sender, now: float, limit: int = 100) -> int:
-    """Sends what is due, each once, and notes how it went; returns how many attempts were made.
+def deliver_due(
+    database: Database,
+    sender: Sender,
+    now: float,
+    limit: int = 100,
+    is_over: Callable[[], bool] = lambda: False,
+) -> int:
+    """Sends what is due, each once, and notes how it went; returns how many there were.
 
     Blocks for as long as the slowest receiver takes: run it in a thread (`WebhookWorker`).
+
+    Args:
+        is_over: from then on nothing more is begun.
 
     Raises:
         Unavailable: the database is away; what was sent and not noted is sent again.
@@ -327,11 +336,15 @@ def deliver_due(database: Database, sender: Sender, now: float, limit: int = 100
     if not due:
         return 0
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="automata-webhook") as pool:
-        list(pool.map(partial(_deliver, database, sender), due))
+        list(pool.map(partial(_deliver, database, sender, is_over), due))
     return len(due)
 
 
-def _deliver(database: Database, sender: Sender, row: DeliveryRow) -> None:
+def _deliver(
+    database: Database, sender: Sender, is_over: Callable[[], bool], row: DeliveryRow
+) -> None:
+    if is_over():
+        return
     with suppress(NotFound):  # its job was deleted meanwhile
         _note(database, row, sender.send(row), sender.clock)
 
@@ -379,7 +392,7 @@ class WebhookWorker:
             self._thread.join(wait_s)
 
     def once(self) -> int:
-        """Delivers what is due, unless another service does; returns how many attempts were made.
+        """Delivers what is due, unless another service does; returns how many there were.
 
         Raises:
             Unavailable: the database is away.
@@ -392,7 +405,8 @@ class WebhookWorker:
         except Conflict:  # a lease that was lost is one, too
             self._token = None
             return 0
-        return deliver_due(self.database, self.sender, self.sender.clock(), 2 * AT_ONCE)
+        now, is_over = self.sender.clock(), self._stop.is_set
+        return deliver_due(self.database, self.sender, now, 2 * AT_ONCE, is_over)
 
     def _run(self) -> None:
         while not self._stop.wait(self.every_s):

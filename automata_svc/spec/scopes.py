@@ -13,7 +13,7 @@ SCOPES: Mapping[str, str] = MappingProxyType(
         "jobs:write": "submit, change, pause, resume, stop and delete jobs",
         "trials:tell": "ask for trials and tell their results, for models trained elsewhere",
         "bundles:read": "list and download pushed templates, datasets and code",
-        "code:push": "push templates, datasets and code, which then run on the cluster",
+        "code:push": "push templates, datasets and code, and name packages: what the cluster runs",
         ADMIN: "everything, and the tokens of others",
     }
 )

@@ -124,6 +124,13 @@ def parse_template(raw: bytes, name: str, source: str) -> Template:
         SpecError: as `read_template`.
     """
     try:
+        return _parsed(raw, name, source)
+    except (RecursionError, MemoryError):  # Python's words for it, at whichever step
+        raise SpecError("is nested too deeply to be read", source) from None
+
+
+def _parsed(raw: bytes, name: str, source: str) -> Template:
+    try:
         text = raw.decode()
         tree = ast.parse(without_mark(text))
     except UnicodeDecodeError as error:
@@ -224,11 +231,14 @@ def _declaration(node: ast.AnnAssign, name: str, problems: list[Problem]) -> Par
         return None
     try:
         value = ast.literal_eval(node.value)
-    except ValueError:
+        if kind == "float" and type(value) is int:
+            value = float(value)
+    except OverflowError:
+        wrong("has a default beyond what a float holds")
+        return None
+    except (ValueError, TypeError):
         wrong(f"has the default `{ast.unparse(node.value)}`, which is not a literal {kind}")
         return None
-    if kind == "float" and type(value) is int:
-        value = float(value)
     if not isinstance(value, (int, float, str, bool)) or type(value) is not KINDS[kind]:
         wrong(f"is of type {kind}, its default {value!r} is not")
         return None

@@ -10,15 +10,17 @@ from typing import Any
 
 import uvicorn
 
+from automata_svc.api.connections import HeadsInTime
+
 
 @contextmanager
-def running(app: Any) -> Iterator[str]:
+def running(app: Any, http: type[HeadsInTime] = HeadsInTime) -> Iterator[str]:
     """Serves an ASGI app; gives its URL."""
     # Of protocol TCP by name: asyncio sends small answers at once over such sockets only.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none")
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", http=http)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()

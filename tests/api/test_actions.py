@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -104,3 +106,14 @@ def test_a_resume_that_follows_a_pause_at_once_is_not_lost(served):
     assert verbs == ["pause", "resume"]
     assert served.client.get(f"/v1/jobs/{job}").json()["state"] == "QUEUED"
     act(served, job, "stop")
+
+
+def test_of_verbs_that_cross_none_is_left_lying(served):
+    """Nobody drives these jobs: whoever finds one taken finds it by another verb, for a moment."""
+    verbs = ("pause", "stop", "pause", "resume", "pause", "resume")
+    with ThreadPoolExecutor(len(verbs)) as pool:
+        for _ in range(5):
+            job = served.submit()
+            list(pool.map(partial(act, served, job), verbs))
+            assert served.client.get(f"/v1/jobs/{job}").json()["state"] == "CANCELLED"
+            assert served.world.service.database.waiting_commands(job) == []

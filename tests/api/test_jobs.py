@@ -15,7 +15,7 @@ import yaml
 
 from automata_svc.spec.wire.jobs import Job, JobList, Plan
 from tests.api.served import JSON, YAML, Served
-from tests.jobs.build import job_data, job_text
+from tests.jobs.build import job_data, job_text, trial
 
 
 def post(served: Served, body: Any = None, **more: Any) -> httpx.Response:
@@ -159,6 +159,23 @@ def test_a_bound_token_puts_jobs_into_its_project_and_nowhere_else(served):
     assert alice.post("/v1/jobs", content=json.dumps(data), headers=JSON).status_code == 403
     answer = alice.post("/v1/jobs?project=bob", content=job_text(), headers=JSON)
     assert answer.status_code == 403
+
+
+def test_packages_are_code_and_named_by_those_who_may_push_it(served):
+    text = job_text(trial=trial(runtime_env={"pip": ["timm==1.0.9"]}))
+    writer = served.as_("jobs:write", project="packed")
+    for where in ("/v1/jobs", "/v1/jobs?validate_only=true"):
+        refused = writer.post(where, content=text, headers=JSON)
+        assert refused.status_code == 403
+        assert "'code:push'" in refused.json()["detail"]
+    pusher = served.as_("jobs:write", "code:push", project="packed")
+    made = pusher.post("/v1/jobs", content=text, headers=JSON)
+    assert made.status_code == 201
+    # What stands in a job already has been vouched for; nothing is added to it.
+    where = f"/v1/jobs/{made.json()['id']}:clone"
+    assert writer.post(where, json={}).status_code == 201
+    more = {"set": ["spec.trial.runtime_env.pip=[timm==1.0.9, other]"]}
+    assert writer.post(where, json=more).status_code == 403
 
 
 def test_two_projects_in_one_request_are_a_mistake(served):
@@ -310,7 +327,11 @@ def test_a_change_needs_to_say_what_it_is_based_on(served):
     assert change(served, job, etag, priority=1).status_code == 200
     assert change(served, job, etag, priority=2).status_code == 412
     assert change(served, job, f'"zz", {etag}', priority=2).status_code == 412
-    assert change(served, job, '"nonsense"', priority=2).status_code == 412
+    refused = change(served, job, '"nonsense"', priority=2)
+    assert refused.status_code == 412
+    assert refused.json()["detail"].startswith(f"{job} is at revision 2, and the change is not")
+    now = served.client.get(f"/v1/jobs/{job}").headers["etag"]
+    assert change(served, job, f"{now}, {etag}", priority=2).status_code == 200  # one that is good
     assert change(served, job, "*", priority=3).json()["priority"] == 3
 
 
@@ -323,6 +344,32 @@ def test_of_many_who_change_the_same_one_wins(served):
     assert len(won) == 1
     assert {one.status_code for one in answers} == {200, 412}
     assert served.client.get(f"/v1/jobs/{job}").json()["priority"] == won[0].json()["priority"]
+
+
+def test_changes_that_are_based_on_any_revision_are_all_taken(served):
+    job = served.submit()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda n: change(served, job, "*", labels={f"k{n}": "v"}), range(40))
+        )
+    assert {one.status_code for one in answers} == {200}
+    assert len(served.client.get(f"/v1/jobs/{job}").json()["labels"]) == 40
+
+
+def test_what_is_null_becomes_what_a_file_has_that_does_not_say_it(served):
+    unsaid = served.client.get(f"/v1/jobs/{(plain := served.submit())}").json()
+    spec = served.client.get(f"/v1/jobs/{plain}/spec").json()["spec"]
+    job = served.submit(
+        priority=7, queue="slow", retention={"job": "1d"}, notify=[{"webhook": "https://a.example"}]
+    )
+    assert change(served, job, "*", labels={"a": "b"}).status_code == 200
+    nothing = dict.fromkeys(("priority", "queue", "labels", "notify", "retention"))
+    changed = change(served, job, "*", **nothing).json()
+    assert [changed[key] for key in ("priority", "queue", "labels")] == [
+        unsaid[key] for key in ("priority", "queue", "labels")
+    ]
+    now = served.client.get(f"/v1/jobs/{job}/spec").json()["spec"]
+    assert (now["notify"], now["retention"]) == (spec["notify"], spec["retention"])
 
 
 def test_labels_are_merged_and_null_removes_one(served):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -106,6 +108,23 @@ def test_the_winner_is_taken_away_in_a_zip(served, done, tmp_path):
     assert answer.headers["content-type"] == "application/zip"
     names = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
     assert names == ["dataset.json", "example.py", "model.pt", "params.json", "tabular_mlp.py"]
+
+
+def test_those_who_wait_for_a_winner_keep_nobody_else_waiting(served, done, monkeypatch):
+    monkeypatch.setattr("automata_svc.jobs.winner_zip.WAIT_S", 15.0)
+    answers: list[int] = []
+
+    def ask() -> None:
+        answers.append(served.client.get(f"/v1/jobs/{done}/best", timeout=50).status_code)
+
+    many = [threading.Thread(target=ask) for _ in range(60)]  # more than a server has threads
+    for one in many:
+        one.start()
+    time.sleep(1.0)  # until they are all there
+    assert served.client.get("/readyz", timeout=10).status_code == 200
+    for one in many:
+        one.join()
+    assert set(answers) <= {200, 503} and 200 in answers
 
 
 def test_a_job_without_a_winner_says_so(served):

@@ -93,6 +93,8 @@ class FakeService:
         if price > 10:
             raise SpecError(f"spec.budget.price: no recipe reaches {price:g}; the nearest is 5")
         job = yaml.safe_load(text)
+        if "metadata" not in job:
+            raise SpecError("metadata: is missing", source)
         job["spec"]["subset"] = {"strategy": "adaptive_random", "fraction": 0.1}
         rung = RungLine(0.0025, 0.0026, 1365, (5, 43), 27, 8, 0.07)
         return PlanView(

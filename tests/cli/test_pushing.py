@@ -63,11 +63,29 @@ def test_a_pushed_dataset_is_in_the_servers_list(at: At, tmp_path: Path) -> None
     assert done.exit_code == 0, done.stderr
     ref = json.loads(done.stdout)["ref"]
     assert ref.startswith("yours@") and ref in at("datasets", "ls").stdout
+    shown = at("datasets", "show", ref)
+    assert shown.exit_code == 0 and "2 (x, y)" in shown.stdout, shown.stderr
+    assert json.loads(at("datasets", "show", ref, "-o", "json").stdout)["n_classes"] == 2
+    here = at("datasets", "show", str(path), "--target", "label")
+    assert shown.stdout.splitlines()[1:] == here.stdout.splitlines()[1:]
+    absent = at("datasets", "show", f"yours@{'0' * 64}")
+    assert absent.exit_code == 3 and f"it has: {ref[:18]}" in absent.stderr
 
 
 def test_a_server_without_stored_subsets_is_no_error(at: At) -> None:
     done = at("subsets", "ls")
     assert done.exit_code == 0 and "no stored subsets in http" in done.stderr
+
+
+def test_a_servers_stored_subset_is_shown_as_this_machines_is(server: Served, at: At) -> None:
+    server.run(server.submit("stores", subset={"strategy": "milo", "fraction": 0.1}))
+    (key,) = (one["key"] for one in json.loads(at("subsets", "ls", "-o", "json").stdout))
+    shown = at("subsets", "show", key[:8])
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout.split()[:2] == ["key", key]
+    assert json.loads(at("subsets", "show", key, "-o", "json").stdout)["scope"] == "project"
+    assert at("subsets", "show", "0" * 8).exit_code == 3
+    assert at("subsets", "show", key[:8], "--local").exit_code == 3  # in another home
 
 
 def test_mistakes_are_said_before_anything_is_sent(at: At, tmp_path: Path) -> None:

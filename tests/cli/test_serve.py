@@ -10,10 +10,12 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from automata_svc.cli.serving import PORT
 from automata_svc.jobs.local import LocalService
 from automata_svc.settings import Settings
 
@@ -49,6 +51,15 @@ def taken() -> Iterator[int]:
         yield int(one.getsockname()[1])
 
 
+@pytest.fixture
+def usual_taken() -> Iterator[None]:
+    """Somebody has the port that is taken by default."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # it is taken already
+            stack.enter_context(socket.create_server(("127.0.0.1", PORT)))
+        yield
+
+
 @pytest.mark.parametrize("role", ["api", "all"])
 def test_a_port_in_use_is_said_before_anything_is_started(
     tmp_path: Path, taken: int, role: str
@@ -56,6 +67,20 @@ def test_a_port_in_use_is_said_before_anything_is_started(
     code, said = refused(serve(tmp_path, "--port", str(taken), role=role))
     assert code == 4 and f"port {taken} of 127.0.0.1 is taken; name another: --port" in said
     assert not (tmp_path / "service" / "ray").exists()
+
+
+def test_where_the_usual_port_is_taken_a_server_comes_back_on_the_one_it_had(
+    tmp_path: Path, usual_taken: None
+) -> None:
+    said = []
+    for _ in range(2):
+        process = serve(tmp_path)
+        assert process.stderr is not None and process.stdout is not None
+        with process.stderr, process.stdout:
+            said.append(process.stderr.readline())
+            process.kill()
+            process.wait()
+    assert said[0].startswith("automata serves http://127.0.0.1:") and said[0] == said[1]
 
 
 def test_an_address_of_another_machine_is_said(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def test_changes_reach_the_service_in_their_order(
     run: Run, job_file: str, service: FakeService
 ) -> None:
     run("tune", job_file, "--set", "budget.trials=9", "--set", "search.seed=3")
-    assert service.overrides == [("budget.trials=9", "search.seed=3")]
+    planned, submitted = service.overrides
+    assert planned == submitted == ("budget.trials=9", "search.seed=3")
 
 
 def test_a_job_file_can_come_from_stdin(run: Run) -> None:
@@ -132,7 +133,7 @@ def test_the_unexpected_is_one_line_and_its_traceback_is_kept(
         raise ZeroDivisionError("division by zero")
 
     service.submit = submit  # type: ignore[method-assign, assignment]
-    done = run("tune", job_file)
+    done = run("tune", job_file, "-q")
     assert done.exit_code == 1 and len(done.stderr.splitlines()) == 1
     path = done.stderr.strip().rpartition(" ")[2]
     with open(path) as kept:

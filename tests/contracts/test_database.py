@@ -919,6 +919,8 @@ def test_deliveries_are_handed_out_when_they_are_due_until_they_are_done(
     assert [one.id for one in database.due_deliveries(6.0, 10)] == ["dlv_3"]
     assert [one.id for one in database.due_deliveries(7.0, 10)] == ["dlv_3", "dlv_1"]
     assert database.due_deliveries(7.0, 10)[1].error == "answered 500?"
+    database.add_delivery(delivery("dlv_new", "job_2", 7.5))
+    assert [one.id for one in database.due_deliveries(9.0, 2)] == ["dlv_3", "dlv_new"]
     with pytest.raises(NotFound):
         database.update_delivery("dlv_none", attempts=1)
 

@@ -263,6 +263,15 @@ def test_a_template_of_ones_own_comes_along_with_what_it_prints(
 def test_what_is_not_there_is_said_with_the_nearest(place: Place, done: str) -> None:
     with pytest.raises(NotFound, match="looked-at"):
         place.service.find("looked-att")
+    with pytest.raises(NotFound, match="has no trial 99; its trials are 0 to 5"):
+        place.service.logs(done, trial=99)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a?b#c", "é", "%2e", "x" * 101])
+def test_a_name_that_no_job_has_is_not_found_here_and_there(place: Place, name: str) -> None:
+    for verb in (place.service.find, place.service.stop, place.service.result):
+        with pytest.raises(NotFound, match="no job"):
+            verb(name)
 
 
 # ---- the same verb, the same outcome ------------------------------------------------------------

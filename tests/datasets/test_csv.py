@@ -128,3 +128,11 @@ def test_a_table_of_bytes_is_said(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes(b"a,y\n\xff\xfe,1\n")
     with pytest.raises(SpecError, match="cannot be read as csv: .*; right is UTF-8"):
         load_dataset(Source(path=str(tmp_path / "own.csv"), target="y"), NOWHERE)
+
+
+def test_a_gzipped_table_with_a_flipped_bit_is_said(tmp_path: Path) -> None:
+    raw = bytearray(gzip.compress("".join(f"{i},{i * i % 7}\n" for i in range(300)).encode()))
+    raw[10] |= 0b110  # the first block is of a kind that there is not
+    (tmp_path / "own.csv.gz").write_bytes(raw)
+    with pytest.raises(SpecError, match="cannot be read as csv"):
+        load_dataset(Source(path=str(tmp_path / "own.csv.gz"), target="y"), NOWHERE)

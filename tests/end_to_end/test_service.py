@@ -68,6 +68,9 @@ def test_nothing_secret_reaches_a_worker_or_stands_in_the_dashboard(served):
     for name in ("token", "ray-token", "database-url"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
         assert (folder / name).read_text().strip() not in worker
+    place = remembered(served.home)
+    assert place is not None
+    assert Path(place.folder).stat().st_mode & 0o077 == 0  # Ray's sockets lie in it
     ray = LocalRay(served.home, "", {}).find()
     assert ray is not None
     answer = ray._read(ray._ask("GET", f"/api/jobs/{job}-a1"))

@@ -33,6 +33,10 @@ class Receiver:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answers += [(status, named) for status in statuses]
 
+    def breaks_off(self) -> None:
+        """Answers that are dripped come to no end."""
+        self._over.set()
+
 
 @contextmanager
 def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:

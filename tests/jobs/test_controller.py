@@ -376,6 +376,26 @@ def test_one_controller_works_and_the_next_takes_over_when_it_has_let_go(world):
     assert len(world.cluster.submitted) == 1 and world.head(job).attempt == 1
 
 
+def test_a_controller_that_is_overtaken_during_a_pass_ends_it(world, monkeypatch):
+    """As where Ray takes half a minute for each answer."""
+    monkeypatch.setattr("automata_svc.jobs.controller.RENEW_S", 0.0)
+    first = world.submit("first")
+    world.steps()
+    second = world.submit("second")
+    other, look = world.another("another"), world.cluster.look
+
+    def slowly(driver: str) -> Word | None:
+        world.controller.release()  # as good as over
+        assert other._lead()
+        return look(driver)
+
+    monkeypatch.setattr(world.cluster, "look", slowly)
+    world.cluster.ends(driver_id(first, 1))
+    world.steps()
+    assert not world.controller.leads
+    assert world.head(second).driver_id is None and len(world.cluster.submitted) == 1
+
+
 def test_a_new_controller_finds_everything_as_it_is(world):
     job = world.submit()
     world.steps()
@@ -453,6 +473,21 @@ def test_a_command_that_met_a_driver_on_its_way_out_is_carried_out(world):
     world.steps(2)
     assert world.head(job).state in ("QUEUED", "STARTING")
     assert world.service.database.waiting_commands(job) == []
+
+
+def test_a_stop_that_met_a_driver_on_its_way_out_waits_for_no_other_driver(world):
+    job = world.submit()
+    world.steps()
+    database = world.service.database
+    token = database.take_lease(job, "a driver that makes room", 30.0)
+    Hosted(world.service).stop(ANYBODY, job)  # the driver looks for commands no more
+    database.release(job, token)
+    assert move(database, job, "recycle", "made room")
+    world.cluster.ends(f"{job}-a1")
+    world.steps(2)
+    assert world.head(job).state == "CANCELLED"
+    assert [order.id for order in world.cluster.submitted] == [f"{job}-a1"]
+    assert database.waiting_commands(job) == []
 
 
 def test_an_old_attempt_that_comes_late_leaves_the_job_alone(world):

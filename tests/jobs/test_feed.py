@@ -131,7 +131,8 @@ def test_many_followers_are_one_question_to_the_database(database, monkeypatch):
     asyncio.run(scene())
 
 
-def test_readers_wait_while_the_database_is_away(database, monkeypatch):
+@pytest.mark.parametrize("error", [Unavailable("it restarts"), RuntimeError("a mistake of ours")])
+def test_readers_wait_while_the_database_is_away(database, monkeypatch, error):
     monkeypatch.setattr(module, "AWAY_S", 0.02)
     job, token = job_in(database)
     last_seqs = database.last_seqs
@@ -141,7 +142,7 @@ def test_readers_wait_while_the_database_is_away(database, monkeypatch):
     def away(ids):
         nonlocal asked
         asked += 1
-        raise Unavailable("it restarts")
+        raise error
 
     async def asked_again() -> None:
         """A question was asked and refused that began after this call."""

@@ -202,6 +202,20 @@ def test_a_stop_reaches_the_driver_and_ends_the_job_for_good(service):
             verb(job)
 
 
+def test_a_stop_that_meets_a_driver_on_its_way_out_is_not_left_lying(service):
+    job = service.submit(job_text(), "job.yaml")
+
+    def ask(state: JobState, event: ev.Event) -> None:
+        if isinstance(event, ev.JobState) and event.state == "RUNNING":
+            service.pause(job)
+        elif isinstance(event, ev.JobState) and event.state == "PAUSED":
+            service.stop(job)  # the driver ends, and looks for commands no more
+
+    drive(service, job, on_events(ask))
+    assert service.find(job).state == "CANCELLED"
+    assert service.database.waiting_commands(job) == []
+
+
 def test_a_job_that_nobody_drives_is_stopped_at_once(service):
     job = service.submit(job_text(), "job.yaml")
     with pytest.raises(Died):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import pytest
 
 from automata_svc.client.http import Http
 from automata_svc.database import this_process
-from automata_svc.jobs.drive import command_without_driver
+from automata_svc.jobs.drive import carry_out_waiting
 from automata_svc.jobs.following import Follower, together
 from automata_svc.jobs.remote import RemoteService
 from automata_svc.tuning.events import JobState as Moved
@@ -44,9 +43,7 @@ def test_a_job_that_was_paused_just_now_goes_on_once_its_driver_has_left(served:
         time.sleep(0.3)
         assert not going_on.done()  # it is PAUSED still, and that is not its end
         database.release(job, token)
-        (command,) = database.waiting_commands(job)
-        reason = json.loads(command.body)["reason"]
-        command_without_driver(served.world.service, job, command.verb, reason, command.id)
+        assert carry_out_waiting(served.world.service, job)
         time.sleep(0.3)
         assert not going_on.done()  # it waits for its turn
         there.stop(job)

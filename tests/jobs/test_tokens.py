@@ -228,7 +228,7 @@ def test_an_embedded_token_that_is_no_good_any_more_is_replaced(
     path.chmod(0o644)
     tokens.embedded(tmp_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    tokens.revoke("embedded")
+    tokens.revoke(tokens.rows()[0].name)
     second = tokens.embedded(tmp_path)
     assert second != first and tokens.authenticate(second).may(ADMIN)
     path.write_text("of another database\n")
@@ -236,6 +236,16 @@ def test_an_embedded_token_that_is_no_good_any_more_is_replaced(
     assert third not in (first, second)
     with pytest.raises(Unauthenticated):  # whoever found it somewhere has nothing of it
         tokens.authenticate(second)
+
+
+def test_the_embedded_tokens_of_two_homes_on_one_database_leave_each_other_alone(
+    tokens: Tokens, tmp_path: Path
+) -> None:
+    named_alike = tokens.create("embedded", [ADMIN]).secret
+    first, second = (tokens.embedded(tmp_path / home) for home in ("one", "two"))
+    for secret in (named_alike, first, second):
+        assert tokens.authenticate(secret).may(ADMIN)
+    assert tokens.embedded(tmp_path / "one") == first
 
 
 def test_a_secret_file_is_never_seen_half_written_nor_open_to_others(tmp_path: Path) -> None:

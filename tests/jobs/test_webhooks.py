@@ -6,6 +6,7 @@ import json
 import socket
 import ssl
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.signatures import verify
 from automata_svc.jobs.tenancy import OPERATOR
 from automata_svc.jobs.webhooks import (
+    AT_ONCE,
     FIRST_PAUSE_S,
     MAX_ATTEMPTS,
     MOST_PAUSE_S,
@@ -414,6 +416,25 @@ def test_the_worker_delivers_until_it_is_stopped(
     finally:
         worker.stop()
     assert only(database).status == "delivered"
+    database.take_named("webhooks", "another", 60.0)  # the lease was given back
+
+
+def test_a_worker_that_is_to_stop_begins_nothing_more(
+    database: Database, receiver: Receiver, clock: Clock
+) -> None:
+    receiver.drip = True
+    for number in range(2 * AT_ONCE):
+        database.add_delivery(row(receiver.url, id=f"dlv_{number}"))
+    worker = WebhookWorker(database, sender(clock, answer_s=50.0), "me", every_s=0.01)
+    worker.start()
+    while len(receiver.got) < AT_ONCE:
+        time.sleep(0.01)
+    worker.stop(0.0)  # while those are under way
+    receiver.breaks_off()
+    worker.stop()
+    assert len(receiver.got) == AT_ONCE
+    found = database.list_deliveries()
+    assert sorted(one.attempts for one in found) == [0] * AT_ONCE + [1] * AT_ONCE
     database.take_named("webhooks", "another", 60.0)  # the lease was given back
 
 

@@ -150,6 +150,10 @@ def test_all_mistakes_come_at_once_with_their_lines(home, tmp_path):
         ),
         (("def train(trial, extra=None)", "def train(trial, extra)"), "called as"),
         (("def train(trial, extra=None)", "def train(trial, *, extra)"), "called as"),
+        (("lr: float = 1", "lr: float = {[]: 1}"), "not a literal float"),
+        (("lr: float = 1", f"lr: float = 1{'0' * 400}"), "beyond what a float holds"),
+        (("lr: float = 1", f"lr: float = {'-' * 100_000}1"), "nested too deeply"),
+        (("lr: float", f"lr: a{'.b' * 3_000}"), "nested too deeply"),
     ],
 )
 def test_one_mistake_is_named(home, tmp_path, change, complaint):

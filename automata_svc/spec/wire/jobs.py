@@ -108,9 +108,10 @@ class JobList(Answer):
 class JobPatch(Asked):
     """What may be changed of a job, by JSON merge-patch: what is left out stays.
 
-    A label given as null is removed; receivers are replaced as a whole. A job has up to 64 labels,
-    keys and values of up to 63 characters. Parallelism given as null: all free slots; fewer than
-    before are given back when a segment ends.
+    A label given as null is removed; receivers are replaced as a whole. Anything else that is null
+    becomes what a job file has that does not say it: parallelism, all free slots (fewer than before
+    are given back when a segment ends). A job has up to 64 labels, keys and values of up to 63
+    characters.
     """
 
     priority: Annotated[int, Field(ge=0, le=100, strict=True)] | None = None
