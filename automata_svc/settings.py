@@ -57,6 +57,10 @@ class Settings:
             cache_bytes=_bytes(env, "AUTOMATA_CACHE_BYTES", CACHE_BYTES),
         )
 
+    def make_home(self) -> None:
+        """Makes the home where it is missing; nobody else gets in, for jobs may hold secrets."""
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+
     @property
     def is_embedded(self) -> bool:
         """Whether a service of these settings is all on this machine, in a home of its own."""

@@ -39,6 +39,8 @@ async def _job_text(request: Request) -> JobText:
         )
     if charset not in ("utf-8", "utf8", "us-ascii"):
         raise HTTPException(415, f"a job file is UTF-8 text, not {charset}")
+    if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+        raise HTTPException(415, f"a job file comes as it is, not in '{coding}'")
     return JobText(await request.body(), "json" if is_json else "yaml")
 
 

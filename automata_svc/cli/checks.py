@@ -82,7 +82,7 @@ def _name(requirement: str) -> str:
 
 def _home(settings: Settings) -> tuple[Mark, str, str]:
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.make_home()
         with tempfile.TemporaryFile(dir=settings.home):
             pass
     except OSError as error:

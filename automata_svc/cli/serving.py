@@ -82,7 +82,8 @@ class Serving:
             stack.enter_context(self._signals())
             listening = None
             with usable(self._settings.home):
-                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._settings.make_home()
+                self._folder.mkdir(exist_ok=True, mode=0o700)
                 if self._plan.role != "controller":
                     stack.enter_context(only_one(self._folder / "lock", self._folder / "url"))
             if self._plan.role != "controller":  # before a Ray is started in vain

@@ -31,7 +31,7 @@ def _open(url: URL, busy_timeout_s: float) -> Engine:
         raise SpecError(Problem("AUTOMATA_DATABASE_URL", said))
     path = Path(url.database)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         said = f"cannot make the folder of the database {path}: {error.strerror}"
         raise Unavailable(said) from None

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,9 @@ class LocalService:
             from automata_svc.blobs import PATIENCE_S, open_store
 
             patience_s = PATIENCE_S if self._patience_s is None else self._patience_s
+            if self.settings.is_embedded:  # else the store's folder would make it, open to all
+                with suppress(OSError):  # it says so itself
+                    self.settings.make_home()
             self._store = open_store(self.settings.store_url, patience_s)
         return self._store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
@@ -86,6 +87,25 @@ def test_other_media_types_are_refused_with_what_would_be_right(served, media):
 def test_all_ways_to_say_the_right_one_are_taken(served, media):
     answer = served.client.post("/v1/jobs", content=job_text(), headers={"Content-Type": media})
     assert answer.status_code == 201
+
+
+def test_a_body_that_is_packed_is_refused_as_that(served):
+    packed = gzip.compress(job_text().encode())
+    answer = served.client.post(
+        "/v1/jobs", content=packed, headers={**YAML, "Content-Encoding": "gzip"}
+    )
+    assert answer.status_code == 415 and "not in 'gzip'" in answer.text
+    headers = {**YAML, "Content-Encoding": "identity"}
+    assert served.client.post("/v1/jobs", content=job_text(), headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize("reason", ["\x1b[2J", "a\x00b", "bell\x07", "\x9b31m", "back\b"])
+def test_a_reason_cannot_write_to_the_terminals_of_others(served, reason):
+    job = served.submit()
+    refused = served.client.post(f"/v1/jobs/{job}:stop", json={"reason": reason})
+    assert refused.status_code == 422
+    taken = served.client.post(f"/v1/jobs/{job}:stop", json={"reason": "two\nlines, é"})
+    assert taken.status_code == 200
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read(served):

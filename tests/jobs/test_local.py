@@ -18,6 +18,7 @@ from automata_svc.errors import Conflict, NotFound, SpecError, Unavailable
 from automata_svc.jobs import workplace
 from automata_svc.jobs.joblog import DatabaseLog
 from automata_svc.jobs.local import LocalService
+from automata_svc.settings import Settings
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.state import JobState
 from tests.jobs.build import RUNNER, job_text, trial
@@ -91,6 +92,14 @@ def test_a_job_is_stored_before_it_runs(service):
     assert service.state(job).trials == []
     assert service.spec(job)["spec"]["trial"]["settings"]["epochs"] == 4
     assert service.template(job)["text"].startswith('"""')
+
+
+@pytest.mark.parametrize("first", ["database", "store"])
+def test_a_new_home_is_its_users_alone(tmp_path, first):
+    home = tmp_path / "deep" / "home"
+    with closing(LocalService(Settings.from_env({"AUTOMATA_HOME": str(home)}))) as one:
+        getattr(one, first)
+        assert home.stat().st_mode & 0o077 == 0
 
 
 def test_a_job_with_mistakes_stores_nothing(service):

@@ -338,6 +338,7 @@ def test_an_interrupt_ends_the_job_and_leaves_nothing_of_ray_running(ray_temp_di
     assert driver.stdout is not None
     assert driver.stdout.readline() == "trains\n"
     assert running_in(folder)  # the search below would find them
+    assert [place.stat().st_mode & 0o077 for place in folder.iterdir()] == [0]
     os.kill(driver.pid, signal.SIGINT)
     said, errors = driver.communicate(timeout=60)
     assert said.endswith("interrupted\n"), errors

@@ -139,7 +139,10 @@ class JobPatch(Asked):
 class Reason(Asked):
     """Why somebody asks for it; may be left out."""
 
-    reason: Annotated[str, Field(max_length=1_000, pattern=r"^[^\x00]*$")] = ""
+    # No control characters: it is shown in other people's terminals.
+    reason: Annotated[
+        str, Field(max_length=1_000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")
+    ] = ""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", json_schema_extra={"examples": [{"reason": "wrong data"}]}

@@ -104,7 +104,8 @@ class RayHost:
             "num_cpus": self.settings.cpus or len(os.sched_getaffinity(0)),
             "num_gpus": self.settings.gpus,
             "include_dashboard": self.settings.dashboard,
-            "_temp_dir": str(self._folder),
+            # Ray lets everybody write to its folder, sockets and all; nobody else gets into ours.
+            "_temp_dir": str(self._folder / "r"),
             "_system_config": {"preload_python_modules": list(PRELOADED)},
         }
 
