@@ -208,4 +208,5 @@ class _Hiding(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        self._to.flush()
+        if not self._to.closed:  # Python flushes once more when it collects this
+            self._to.flush()
