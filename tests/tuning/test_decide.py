@@ -11,6 +11,7 @@ import pytest
 
 from automata_svc.errors import AutomataError, Unavailable
 from automata_svc.jobs.replay import divergences
+from automata_svc.results.why import why
 from automata_svc.trials.types import PassTable, Report, SegmentOrder
 from automata_svc.tuning import costing
 from automata_svc.tuning import events as ev
@@ -424,6 +425,41 @@ def test_a_diverging_trial_is_stopped_with_the_numbers_it_was_stopped_for():
     assert trial.guard.limit < 50.0
     assert trial.move.since > 0
     assert state.state == "SUCCEEDED" and state.failed == 0
+
+
+class DivergesAtItsRung(PlantedCurves):
+    """Trial 1 shows the best value of all and a loss that ran away, in one report."""
+
+    def loss(self, order: SegmentOrder, share: float) -> float:
+        return 50.0 if order.trial == 1 and share > 0.155 else super().loss(order, share)
+
+    def values(self, order: SegmentOrder, share: float) -> Mapping[str, Any]:
+        best = {"val_accuracy": 0.99, "val_loss": 0.01}
+        return best if order.trial == 1 else super().values(order, share)
+
+
+@pytest.mark.parametrize("scheduler", ["successive_halving", "asha", "asha_promote"])
+def test_a_trial_that_is_stopped_at_a_rung_takes_nobodys_place_there(scheduler):
+    plan = make_plan(trials=9, shares=(0.16, 0.32), keep=(3, 1), scheduler=scheduler)
+    state = run_audited(plan, DivergesAtItsRung()).state
+    assert state.trials[1].state == "STOPPED"
+    assert 1 not in state.rungs[0].values and len(state.rungs[0]) == 8
+    compared = [
+        d for t in state.trials for d in t.decisions if d.cutoff is not None and d.rung == 0
+    ]
+    assert all((d.verdict in ("promote", "continue")) == (d.rank <= d.cutoff) for d in compared)
+    assert all(1 not in {other.trial for other in d.neighbours} for d in compared)
+    if scheduler == "successive_halving":
+        assert sum(d.verdict == "promote" for d in compared) == 3
+    assert all(why(state, trial.number).agrees is not False for trial in state.trials)
+
+
+def test_a_trial_that_is_stopped_at_a_rung_reaches_no_goal_and_sets_no_mark():
+    plan = make_plan(trials=6, shares=(0.16, 0.32), keep=(3, 1), goal=0.98, no_improve_trials=5)
+    state = run_audited(plan, DivergesAtItsRung()).state
+    values = [value.metric for value in state.rungs[0].values.values()]
+    assert state.closed is None and state.goal_reached is None
+    assert len(values) == 5 and state.best_first == max(values)
 
 
 def test_a_store_that_takes_nothing_pauses_the_job_and_fails_nobody():
