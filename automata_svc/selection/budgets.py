@@ -20,10 +20,11 @@ BUDGET_RULES: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]
 
 
 def class_budgets(counts: NDArray[Any], size: int, rule: str) -> NDArray[np.int64]:
-    """Rows per class: Σ k_c = size exactly, k_c ≤ n_c.
+    """Rows per class: Σ k_c = size exactly, k_c ≤ n_c, and k_c ≥ 1 where `size` has a row for each.
 
     Classes that are too small for their share give all their rows, the others take up the rest in
-    proportion to their weights; whole numbers by largest remainder, ties to the lower class.
+    proportion to their weights; whole numbers by largest remainder, ties to the lower class. A
+    class that would go without takes a row of the largest budget: no subset would ever show it.
 
     Args:
         counts: [C] rows n_c of each class.
@@ -40,6 +41,11 @@ def class_budgets(counts: NDArray[Any], size: int, rule: str) -> NDArray[np.int6
     missing = size - int(budgets.sum())
     first = np.argsort(-(quota - budgets), kind="stable")[:missing]
     budgets[first] += 1
+    without = np.flatnonzero((budgets == 0.0) & (caps > 0.0))
+    if size >= np.count_nonzero(caps):
+        for c in without:
+            budgets[np.argmax(budgets)] -= 1
+            budgets[c] = 1
     return budgets.astype(np.int64)
 
 
