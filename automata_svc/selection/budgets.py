@@ -35,8 +35,7 @@ def class_budgets(counts: NDArray[Any], size: int, rule: str) -> NDArray[np.int6
         [C] budgets k_c.
     """
     caps = np.asarray(counts, dtype=np.float64)
-    weights = np.where(caps > 0, BUDGET_RULES[rule](caps), 0.0)
-    quota = _water_level(caps, weights, size)
+    quota = _water_level(caps, BUDGET_RULES[rule](caps), size)
     budgets = np.floor(quota)
     missing = size - int(budgets.sum())
     first = np.argsort(-(quota - budgets), kind="stable")[:missing]

@@ -70,6 +70,13 @@ def test_representative_subsets_differ_and_the_seed_decides_them() -> None:
     assert not np.array_equal(one, other)
 
 
+def test_classes_are_drawn_independently_of_each_other() -> None:
+    half = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    rows = Rows(np.repeat([0, 1], 60), 2, np.vstack([half, half]))  # twins
+    for subset in MILO.prepare(rows, 20, 0, {"epsilon": 0.5})["sge"]:
+        assert sorted(subset[:10]) != sorted(subset[10:] - 60)
+
+
 def test_representative_subsets_have_a_higher_graph_cut_value_than_random_ones() -> None:
     rows = blobs()
     artefact = MILO.prepare(rows, 24, 0, {})

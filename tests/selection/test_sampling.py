@@ -55,6 +55,9 @@ def test_a_longer_draw_begins_with_the_shorter_one() -> None:
     log_p = np.log(np.arange(1.0, 21.0))
     short, long = (gumbel_top_k(log_p, k, np.random.default_rng(2)).tolist() for k in (5, 12))
     assert long[:5] == short
+    many = np.zeros(1_000)
+    short, long = (gumbel_top_k(many, k, np.random.default_rng(2)).tolist() for k in (50, 400))
+    assert long[:50] == short
 
 
 @pytest.mark.parametrize("softmax", [log_softmax, log_taylor_softmax])
