@@ -169,7 +169,7 @@ class Milo:
 
 
 def sge_selections(kappa: float, total: int) -> int:
-    """⌈κT⌉, with κT a whole number where it is meant to be one (.1 × 30 is 3.0000000000000004)."""
+    """⌈κT⌉, with κT a whole number where it is meant to be one (.07 × 100 is 7.000000000000001)."""
     return math.ceil(kappa * total - 1e-9)
 
 

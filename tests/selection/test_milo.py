@@ -54,7 +54,7 @@ def test_the_first_sixth_goes_round_the_representative_subsets() -> None:
 
 @pytest.mark.parametrize(
     ("kappa", "total", "expected"),
-    [(1 / 6, 12, 2), (1 / 6, 13, 3), (0.1, 30, 3), (0.0, 9, 0), (1.0, 9, 9), (0.01, 5, 1)],
+    [(1 / 6, 12, 2), (1 / 6, 13, 3), (0.07, 100, 7), (0.0, 9, 0), (1.0, 9, 9), (0.01, 5, 1)],
 )
 def test_the_number_of_representative_selections_rounds_up(
     kappa: float, total: int, expected: int
@@ -75,6 +75,15 @@ def test_classes_are_drawn_independently_of_each_other() -> None:
     rows = Rows(np.repeat([0, 1], 60), 2, np.vstack([half, half]))  # twins
     for subset in MILO.prepare(rows, 20, 0, {"epsilon": 0.5})["sge"]:
         assert sorted(subset[:10]) != sorted(subset[10:] - 60)
+
+
+def test_lambda_and_epsilon_reach_the_greedy() -> None:
+    rows = blobs()
+    default, spread, plain = (
+        MILO.prepare(rows, 24, 0, options) for options in ({}, {"lambda": 0.0}, {"epsilon": 1e-300})
+    )
+    assert spread["sge_value"].min() > default["sge_value"].max()  # nothing is taken off
+    assert len({tuple(subset) for subset in plain["sge"].tolist()}) == 1  # it looks at all rows
 
 
 def test_representative_subsets_have_a_higher_graph_cut_value_than_random_ones() -> None:
