@@ -4,25 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from automata_svc.tuning.events import TrialProposed
-from automata_svc.tuning.evolve import evolve
-from automata_svc.tuning.ranking import Value
 from automata_svc.tuning.schedulers import SCHEDULERS
 from automata_svc.tuning.schedulers.base import decision
-from automata_svc.tuning.state import JobState
-from tests.tuning.build import make_plan
-
-
-def standing(scheduler: str, *rungs: int) -> JobState:
-    """A job with so many trials at each rung, the lower number the better, and all of them wait."""
-    state = JobState(make_plan(scheduler=scheduler, trials=30, reduction_factor=3.0))
-    for number in range(rungs[0]):
-        evolve(state, number, 0.0, TrialProposed(number, {}, 0, "random", 0.0))
-    for rung, count in enumerate(rungs):
-        for number in range(count):
-            state.rungs[rung].add(Value(number, 1.0 - 0.01 * number, 0.1 + 0.01 * number))
-            state.rungs[rung].park(number)
-    return state
+from tests.tuning.build import standing
 
 
 @pytest.mark.parametrize(("seen", "through"), [(1, 1), (2, 1), (3, 1), (4, 2), (6, 2), (7, 3)])
@@ -53,10 +37,10 @@ def test_asha_promotes_at_the_highest_rung_first() -> None:
     assert found is not None and (found.rung, found.trial) == (0, 3)
 
 
-@pytest.mark.parametrize(("trial", "ranks"), [(8, [1, 2, 3, 4, 5]), (2, [1, 2, 4, 5, 6])])
+@pytest.mark.parametrize(("trial", "ranks"), [(8, [3, 4, 5, 6, 7]), (2, [4, 5, 6, 7, 8])])
 def test_a_decision_names_the_competitors_next_to_the_cut(trial: int, ranks: list[int]) -> None:
     ranking = standing("asha", 9).rungs[0]
-    alone = decision(ranking, trial, 0, "prune", "best 3", 3)
+    alone = decision(ranking, trial, 0, "prune", "best 5", 5)
     assert [other.rank for other in alone.neighbours] == ranks
-    ranked = decision(ranking, trial, 0, "prune", "best 3", 3, {t: t for t in range(9)})
+    ranked = decision(ranking, trial, 0, "prune", "best 5", 5, {t: t for t in range(9)})
     assert ranked.neighbours == alone.neighbours
