@@ -214,6 +214,14 @@ def test_a_goal_below_is_a_goal_where_less_is_better():
     assert run_audited(make_plan(trials=9, mode="min", goal=-1.0)).state.goal_reached is None
 
 
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_value_at_the_goal_has_reached_it(mode):
+    curves = PlantedCurves()
+    curves.spoil = lambda order, share: {"val_accuracy": 0.5, "val_loss": 0.5, "test_accuracy": 0.5}
+    state = run_audited(make_plan(trials=9, mode=mode, goal=0.5), curves).state
+    assert state.goal_reached == 0
+
+
 @pytest.mark.parametrize("patience", [1, 3])
 def test_trials_without_a_better_value_close_the_search(patience):
     class Falling(PlantedCurves):
@@ -324,6 +332,7 @@ def test_a_trial_that_raises_fails_without_a_retry_and_the_job_goes_on(scheduler
         trial = state.trials[number]
         assert trial.state == "FAILED" and trial.move.reason == "error: ValueError: no such layer"
         assert len(trial.losses) == 1
+        assert (number, -1, None) in state.arrivals  # a searcher is told, and stays away
     assert len(state.trials) == 9
 
 
@@ -384,6 +393,20 @@ def test_retries_in_a_row_are_bounded(retries):
     assert state.state == "SUCCEEDED"
     trial = state.trials[1]
     assert trial.state == "FAILED" and len(trial.losses) == retries + 1 == trial.segment
+
+
+def test_retries_with_progress_between_them_are_not_in_a_row():
+    plan = make_plan(trials=3, scheduler="fifo", shares=(0.4,), n_train=2000, trial_retries=1)
+    due = [100, 130, 160]
+
+    def mishap(order: SegmentOrder, boundary: int) -> SegmentFailed | None:
+        if order.trial == 1 and order.phase == "search" and due and boundary >= due[0]:
+            del due[0]
+            return SegmentFailed(1, order.segment, "worker lost", "killed", True)
+        return None
+
+    trial = run_audited(plan, mishap=mishap).state.trials[1]
+    assert len(trial.losses) == 3 and trial.state == "COMPLETED"
 
 
 def test_a_driver_that_ends_costs_no_retry():
