@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from automata_svc.selection import STRATEGIES, FactoredGradients, Rows
 from automata_svc.trials.types import PassTable, StrategyOrder
 from automata_svc.trials.walk import Walk
 from automata_svc.tuning import costing
-from automata_svc.tuning.events import SearchClosed
+from automata_svc.tuning.events import SearchClosed, SubsetReady
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.finalists import choose_finalists
 from automata_svc.tuning.state import Move
 from tests.trials.build import N_TRAIN, order
@@ -61,6 +63,30 @@ def test_what_is_kept_back_confirms_every_finalist_of_the_last_rung_and_one_belo
     assert costing.finish_price(make_plan(confirm=False), 2) == 0.0
 
 
+def test_of_equal_values_in_a_confirmation_the_later_model_is_taken() -> None:
+    state = standing("fifo", 1)
+    trial = state.trials[0]
+    trial.confirm_values = {
+        b: {"val_accuracy": v} for b, v in ((5, 0.8), (6, 0.9), (7, 0.9), (8, 0.7))
+    }
+    assert state.best_confirmed(trial) == 7
+
+
+def test_a_free_slot_goes_to_the_trial_that_is_furthest() -> None:
+    state = standing("asha_promote", 4, 3, 1)
+    for number in (3, 2, 1, 0):
+        state.order(state.trials[number], "goes on")
+    state.trials[3].phase = "confirm"
+    state.order(state.trials[3], "confirmation")
+    assert [heapq.heappop(state.ready)[1] for _ in range(5)] == [3, 0, 1, 2, 3]
+
+
+def test_rows_that_an_encoder_looked_at_are_in_the_price() -> None:
+    state = standing("fifo", 1)
+    evolve(state, 2, 0.0, SubsetReady("a" * 64, False, 1.0, 3 * state.plan.total_rows))
+    assert state.price == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("pool", [2, 5])  # 5 times the subset are more rows than there are
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize(("start", "end"), [(0, 8), (0, 1), (1, 3), (3, 5), (4, 8)])
@@ -84,4 +110,8 @@ def test_the_pools_a_search_is_to_pay_are_those_its_walk_looks_at(
         return FactoredGradients(errors.astype(np.float32), inputs.astype(np.float32))
 
     looked_at = [walk.rows_of(p, gradients).forward_rows for p in range(8)]
-    assert costing.selection_rows(plan, start, end) == sum(looked_at[start:end])
+    values = sum(plan.eval_rows(rung) for rung in plan.rungs if start < rung.boundary <= end)
+    stepped = table.rows_at(end) - table.rows_at(start)
+    assert costing.search_price(plan, start, end) == pytest.approx(
+        plan.price(stepped, sum(looked_at[start:end]) + values)
+    )
