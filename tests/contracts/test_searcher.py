@@ -92,14 +92,15 @@ def test_qmc_is_spread_more_evenly_than_random():
     assert gaps("qmc") < gaps("random")
 
 
+@pytest.mark.parametrize("scheduler", ["asha_promote", "fifo"])
 @pytest.mark.parametrize(("metric", "mode"), [("val_accuracy", "max"), ("val_loss", "min")])
-def test_tpe_learns_where_the_planted_optimum_is(metric, mode):
+def test_tpe_learns_where_the_planted_optimum_is(metric, mode, scheduler):
     distance = {}
     for name in ("random", "tpe"):
         late = []
         for seed in range(4):
             plan = make_plan(
-                search=name, trials=40, scheduler="asha_promote", startup_trials=10, seed=seed,
+                search=name, trials=40, scheduler=scheduler, startup_trials=10, seed=seed,
                 metric=metric, mode=mode,
             )  # fmt: skip
             state = run_simulated(plan, PlantedCurves(noise=0.002)).state

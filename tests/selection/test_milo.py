@@ -138,6 +138,13 @@ def test_the_shaped_sampler_has_the_effective_size_that_was_asked_for() -> None:
         assert select(rows, artefact, 11).facts["ess"] == pytest.approx(target, abs=0.01)
 
 
+def test_the_effective_size_that_is_told_is_the_mean_over_rows() -> None:
+    varied = np.random.default_rng(0).normal(size=(90, 5))
+    rows = Rows(np.repeat([0, 1], [90, 10]), 2, np.vstack([varied, np.ones((10, 5))]).astype("f4"))
+    artefact = MILO.prepare(rows, 20, 0, {})  # equal rows have an effective size of 1
+    assert artefact["ess"][0] == pytest.approx(0.9 * 0.5 + 0.1 * 1.0, abs=0.01)
+
+
 def test_the_faithful_sampler_is_nearly_uniform_as_published() -> None:
     assert MILO.prepare(blobs(n=900), 60, 0, {"mode": "faithful"})["ess"][0] > 0.95
 
@@ -188,6 +195,17 @@ def test_big_classes_are_not_ordered_to_the_end(monkeypatch: pytest.MonkeyPatch)
     artefact = MILO.prepare(blobs(), 24, 0, {})
     assert sorted(artefact["order"].tolist()) == list(range(240))
     assert artefact["ess"][0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_as_many_rows_of_a_class_are_ordered_as_a_subset_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = blobs()
+    whole = MILO.prepare(rows, 60, 0, {})
+    monkeypatch.setattr(milo, "COMPLETE_ORDER", 3)
+    for c, k_c in enumerate(whole["budgets"]):
+        first = slice(whole["class_offsets"][c], whole["class_offsets"][c] + k_c)
+        assert np.array_equal(MILO.prepare(rows, 60, 0, {})["order"][first], whole["order"][first])
 
 
 def test_a_subset_of_another_size_than_the_artefact_is_refused() -> None:

@@ -83,6 +83,15 @@ def test_rows_are_shuffled_once_a_cycle_however_far_a_trial_is(
     assert len(shuffles) == -(-60 * 71 // 100)
 
 
+def test_each_cycle_is_shuffled_anew() -> None:
+    rows = rows_of(100)
+    first, second = (
+        [row for j in cycle for row in indices("adaptive_random", rows, draw(20, j))]
+        for cycle in (range(5), range(5, 10))
+    )
+    assert sorted(first) == sorted(second) and first != second
+
+
 def test_each_trial_has_a_stream_of_its_own() -> None:
     rows = rows_of(300)
     assert indices("adaptive_random", rows, draw(30, seed=(3, 1))) != indices(

@@ -16,6 +16,7 @@ from automata_svc.selection.sampling import (
     stratified_order,
     temperature_for_ess,
 )
+from automata_svc.selection.types import keyed_rng
 
 
 def draw_probabilities(p: np.ndarray, k: int) -> dict[tuple[int, ...], float]:
@@ -49,6 +50,11 @@ def test_gumbel_top_k_has_the_law_of_drawing_one_by_one() -> None:
 def test_gumbel_top_k_takes_any_size_without_repeats(size: int) -> None:
     drawn = gumbel_top_k(np.zeros(6), size, np.random.default_rng(1))
     assert len(drawn) == len(set(drawn.tolist())) == size
+
+
+def test_every_part_of_a_key_counts_for_itself() -> None:
+    keys = [("ab", "c"), ("a", "bc"), ("abc",), (1,), (1 + 2**32,), (0, 1), (-1,)]
+    assert len({keyed_rng(*key).random() for key in keys}) == len(keys)
 
 
 def test_a_longer_draw_begins_with_the_shorter_one() -> None:

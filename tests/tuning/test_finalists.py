@@ -74,6 +74,7 @@ def test_of_equal_values_in_a_confirmation_the_later_model_is_taken() -> None:
 
 def test_a_free_slot_goes_to_the_trial_that_is_furthest() -> None:
     state = standing("asha_promote", 4, 3, 1)
+    state.ready.clear()  # where they were proposed
     for number in (3, 2, 1, 0):
         state.order(state.trials[number], "goes on")
     state.trials[3].phase = "confirm"
