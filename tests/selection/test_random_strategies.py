@@ -65,6 +65,8 @@ def test_a_trial_that_goes_on_anywhere_draws_what_it_would_have_drawn(size: int)
     stream = [indices("adaptive_random", rows, draw(size, j)) for j in range(12)]
     for j in (11, 3, 7):  # each in a process that has seen nothing of the trial
         assert indices("adaptive_random", rows_of(100), draw(size, j)) == stream[j]
+        indices("adaptive_random", rows, draw(size - 7, j))  # another size leaves nothing behind
+        assert indices("adaptive_random", rows, draw(size, j)) == stream[j]
 
 
 def test_rows_are_shuffled_once_a_cycle_however_far_a_trial_is(
@@ -81,6 +83,7 @@ def test_rows_are_shuffled_once_a_cycle_however_far_a_trial_is(
     for j in range(60):  # of 71 rows: a repair may reach the tail, so a cycle hangs on all before
         indices("adaptive_random", rows, draw(71, j))
     assert len(shuffles) == -(-60 * 71 // 100)
+    assert len(rows.memo) == 2  # cycles that are kept
 
 
 def test_each_cycle_is_shuffled_anew() -> None:

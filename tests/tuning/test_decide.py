@@ -467,6 +467,7 @@ def test_a_trial_that_is_stopped_at_a_rung_takes_nobodys_place_there(scheduler):
     state = run_audited(plan, DivergesAtItsRung()).state
     assert state.trials[1].state == "STOPPED"
     assert 1 not in state.rungs[0].values and len(state.rungs[0]) == 8
+    assert [told for told in state.arrivals if told[0] == 1] == [(1, -1, None)]
     compared = [
         d for t in state.trials for d in t.decisions if d.cutoff is not None and d.rung == 0
     ]
