@@ -19,6 +19,8 @@ from automata_svc.tuning.plan import SearchPlan
 DEFAULT_ETA = 3.0  # cited: the usual reduction factor of (A)SHA
 DEFAULT_GRACE = 0.01  # measured: at 1 % of a training values begin to rank (price of tuning)
 DEFAULT_MAX_SHARE = 0.32  # last rung of the asynchronous schedulers where nothing is given
+# guess: recipes were chosen with rungs moved by √2 either way; MIN_STEPS moves letter's by 2
+NEAR = 2.05
 WHOLE = Asked(1.0, 1)  # the last rung where no confirmation can train the winner on
 
 # Given a first share and the remaining fields, the plan with its pass table.
@@ -87,7 +89,7 @@ def _from_price(
 ) -> Schedule | None:
     given = job.spec.budget.price
     asked = DEFAULT_PRICE if given is None else given
-    built = [_build(job, recipe, trials, with_rungs) for recipe in RECIPES.values()]
+    built = [_build(job, recipe, trials, with_rungs, smallest_batch) for recipe in RECIPES.values()]
     payable = [schedule for schedule in built if schedule.price <= asked + SLACK]
     if not payable:
         cheapest = min(built, key=lambda schedule: schedule.price)
@@ -121,6 +123,7 @@ def _build(
     recipe: Recipe,
     trials: int,
     with_rungs: WithRungs,
+    batch: int,
     first_share: float | None = None,
 ) -> Schedule:
     shares = list(recipe.shares)
@@ -135,9 +138,21 @@ def _build(
     asked = ask(shares, keep, rows, job.spec.scheduler.rank_by)
     plan = _plan(job, with_rungs, [*asked, WHOLE] if external else asked, keep[-1])
     schedule = _priced(plan, _halving_arrivals(plan, trials))
-    # What was measured is the recipe's own rungs, not what is left where some fall together.
-    measured = not external and len(plan.rungs) == len(asked)
+    measured = not external and _is_near(plan, recipe, batch)
     return replace(schedule, recipe=recipe.name, expected=recipe.expected if measured else None)
+
+
+def _is_near(plan: SearchPlan, recipe: Recipe, batch: int) -> bool:
+    """Whether a plan's rungs are the recipe's, as measured.
+
+    None fell together, none landed far up, and the first ranks models that are trained.
+    """
+    rungs = plan.rungs
+    if len(rungs) != len(recipe.shares) or (
+        batch and steps_at(rungs[0], plan.table, batch) < MIN_STEPS
+    ):
+        return False
+    return all(rung.share <= NEAR * own for rung, own in zip(rungs, recipe.shares, strict=True))
 
 
 def _raised(
@@ -160,7 +175,7 @@ def _raised(
     share = math.ceil(wanted * 1e5) / 1e5
     if share <= first.asked:
         return schedule
-    raised = _build(job, RECIPES[schedule.recipe], trials, with_rungs, first_share=share)
+    raised = _build(job, RECIPES[schedule.recipe], trials, with_rungs, batch, first_share=share)
     return replace(raised, raised=True)
 
 

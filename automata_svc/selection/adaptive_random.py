@@ -13,7 +13,7 @@ from automata_svc.selection.checks import check_size, read_options
 from automata_svc.selection.sampling import stratified_order
 from automata_svc.selection.types import Arrays, Draw, GradientSource, Rows, Subset
 
-KEPT = 3  # cycles: a selection across a border needs two, its repair one before
+KEPT = 2  # cycles: a selection across a border needs two
 
 
 class AdaptiveRandom:
@@ -47,49 +47,48 @@ class AdaptiveRandom:
 
 def _slice(rows: Rows, draw: Draw) -> NDArray[np.int64]:
     """[k] places index·k to (index+1)·k of the trial's stream."""
-    n, k = rows.n, draw.size
-    cycle, offset = divmod(draw.index * k, n)
-    if n % k == 0:
-        first = cycle  # no selection crosses into the next cycle, nothing is repaired
-    elif 2 * k > n:
-        first = 0  # the repair of a cycle's head (below) may reach its tail, and so on to the next
-    elif offset < k:
-        first = max(0, cycle - 1)
-    else:
-        first = cycle  # the repair reaches the first k places only
-    order = _shuffle(rows, draw, first)
-    for number in range(first + 1, cycle + 1):
-        order = _join(order, _shuffle(rows, draw, number), number, k)
-    head = order[offset : offset + k]
+    k = draw.size
+    cycle, offset = divmod(draw.index * k, rows.n)
+    head = _cycle(rows, draw, cycle)[offset : offset + k]
     if len(head) == k:
         return head.copy()
-    following = _join(order, _shuffle(rows, draw, cycle + 1), cycle + 1, k)
-    return np.concatenate([head, following[: k - len(head)]])
+    return np.concatenate([head, _cycle(rows, draw, cycle + 1)[: k - len(head)]])
 
 
-def _shuffle(rows: Rows, draw: Draw, cycle: int) -> NDArray[np.int64]:
-    """One cycle's order; the last few are kept, since N/k selections in a row ask for the same."""
-    key = ("adaptive_random", draw.seed, cycle)
-    if key not in rows.memo:
-        for old in [k for k in rows.memo if k[0] == key[0]][: -KEPT + 1]:
+def _cycle(rows: Rows, draw: Draw, number: int) -> NDArray[np.int64]:
+    """[N] one cycle's order; the last few are kept, since selections in a row ask for the same."""
+    n, k = rows.n, draw.size
+
+    def key(cycle: int) -> tuple[str, tuple[int, int], int, int]:
+        return "adaptive_random", draw.seed, k, cycle
+
+    # A repair changes the first k places. Where the last k lie beyond them, they are as shuffled;
+    # else a cycle hangs on the one before it, back to one that is known or needs no repair.
+    reach = 1 if 2 * k <= n else number
+    first = number
+    while first > number - reach and key(first) not in rows.memo and first * n % k:
+        first -= 1
+    known: NDArray[np.int64] | None = rows.memo.get(key(first))
+    order = _shuffle(rows, draw, first) if known is None else known
+    for cycle in range(first + 1, number + 1):
+        order = _join(order, _shuffle(rows, draw, cycle), cycle * n % k, k)
+    if key(number) not in rows.memo:
+        for old in [one for one in rows.memo if one[0] == "adaptive_random"][: -KEPT + 1]:
             del rows.memo[old]
-        rng = draw.trial_rng(f"adaptive_random/{cycle}")
-        rows.memo[key] = stratified_order(rows.labels, rng)
-    order: NDArray[np.int64] = rows.memo[key]
+        rows.memo[key(number)] = order
     return order
 
 
-def _join(
-    before: NDArray[np.int64], order: NDArray[np.int64], cycle: int, k: int
-) -> NDArray[np.int64]:
+def _shuffle(rows: Rows, draw: Draw, cycle: int) -> NDArray[np.int64]:
+    return stratified_order(rows.labels, draw.trial_rng(f"adaptive_random/{cycle}"))
+
+
+def _join(before: NDArray[np.int64], order: NDArray[np.int64], a: int, k: int) -> NDArray[np.int64]:
     """`order` with its head repaired, so that the selection across the border repeats no row.
 
     That selection ends `before` with its last a rows; the k − a rows it takes from `order` are the
     first ones that are none of these, and what was passed over comes next.
     """
-    a = (cycle * len(order)) % k
-    if a == 0:
-        return order
     taken = np.zeros(len(order), dtype=bool)
     taken[before[len(before) - a :]] = True
     head, rest = order[:k], order[k:]  # k places hold at least k − a rows that are not taken

@@ -20,10 +20,11 @@ BUDGET_RULES: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]
 
 
 def class_budgets(counts: NDArray[Any], size: int, rule: str) -> NDArray[np.int64]:
-    """Rows per class: Σ k_c = size exactly, k_c ≤ n_c.
+    """Rows per class: Σ k_c = size exactly, k_c ≤ n_c, and k_c ≥ 1 where `size` has a row for each.
 
     Classes that are too small for their share give all their rows, the others take up the rest in
-    proportion to their weights; whole numbers by largest remainder, ties to the lower class.
+    proportion to their weights; whole numbers by largest remainder, ties to the lower class. A
+    class that would go without takes a row of the largest budget: no subset would ever show it.
 
     Args:
         counts: [C] rows n_c of each class.
@@ -34,12 +35,16 @@ def class_budgets(counts: NDArray[Any], size: int, rule: str) -> NDArray[np.int6
         [C] budgets k_c.
     """
     caps = np.asarray(counts, dtype=np.float64)
-    weights = np.where(caps > 0, BUDGET_RULES[rule](caps), 0.0)
-    quota = _water_level(caps, weights, size)
+    quota = _water_level(caps, BUDGET_RULES[rule](caps), size)
     budgets = np.floor(quota)
     missing = size - int(budgets.sum())
     first = np.argsort(-(quota - budgets), kind="stable")[:missing]
     budgets[first] += 1
+    without = np.flatnonzero((budgets == 0.0) & (caps > 0.0))
+    if size >= np.count_nonzero(caps):
+        for c in without:
+            budgets[np.argmax(budgets)] -= 1
+            budgets[c] = 1
     return budgets.astype(np.int64)
 
 

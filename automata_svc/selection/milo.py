@@ -40,13 +40,14 @@ class Milo:
             each class is `target_ess`. "faithful": as published, p from the Taylor softmax at
             temperature 1 of the gain of disparity-min, which is nearly uniform (ESS ≈ .99).
         class_budget: "proportional" (default), "balanced" (as published; changes the class prior,
-            which weights of 1 do not repair) or "sqrt".
+            which weights of 1 do not repair) or "sqrt"; at least a row of each class, where the
+            subset has as many rows as there are classes.
         lambda: of graph cut; monotone up to .5.
         epsilon: of stochastic greedy; .5 gives four times less overlap for 1 % of the value.
         subsets, kappa, target_ess: as above.
     """
 
-    version = 1
+    version = 2
     needs: frozenset[str] = frozenset({"embeddings"})
     options: Mapping[str, Any] = MappingProxyType(
         {
@@ -168,7 +169,7 @@ class Milo:
 
 
 def sge_selections(kappa: float, total: int) -> int:
-    """⌈κT⌉, with κT a whole number where it is meant to be one (.1 × 30 is 3.0000000000000004)."""
+    """⌈κT⌉, with κT a whole number where it is meant to be one (.07 × 100 is 7.000000000000001)."""
     return math.ceil(kappa * total - 1e-9)
 
 

@@ -199,8 +199,6 @@ class _Support:
             right = factor[i : m - 1, i + 1]
             factor[i : m - 1, i] = cos * left + sin * right
             factor[i : m - 1, i + 1] = cos * right - sin * left
-        factor[m - 1, :m] = 0.0
-        factor[: m - 1, m - 1] = 0.0
         self.atoms.pop(place)
         self._free.append(self._slots.pop(place))
         self.weights = np.delete(self.weights, place)

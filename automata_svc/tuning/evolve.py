@@ -175,12 +175,37 @@ def _value_at_rung(state: JobState, trial: Trial, event: ev.Passes) -> None:
     if event.metric is None:
         return
     if rung == 0:
-        improved = state.best_first is None or state.better(event.metric, state.best_first)
-        state.best_first = event.metric if improved else state.best_first
-        state.since_improved = 0 if improved else state.since_improved + 1
+        _first_value(state, event.metric)
     goal = state.plan.goal
     if goal is not None and state.goal_reached is None and not state.better(goal, event.metric):
         state.goal_reached = trial.number
+
+
+def _first_value(state: JobState, metric: float) -> None:
+    improved = state.best_first is None or state.better(metric, state.best_first)
+    state.best_first = metric if improved else state.best_first
+    state.since_improved = 0 if improved else state.since_improved + 1
+
+
+def _withdraw_value(state: JobState, trial: Trial) -> None:
+    """A trial that was stopped for the report that brought a value has no place at that rung.
+
+    Else it would take a place among the best that nobody is promoted from.
+    """
+    rung = trial.rung - 1
+    if rung < 0 or any(decided.rung == rung for decided in trial.decisions):
+        return  # its latest value was judged: it was stopped further on
+    trial.rung = rung
+    del trial.values[rung]
+    state.rungs[rung].remove(trial.number)
+    state.arrivals.pop()
+    if state.goal_reached == trial.number:
+        state.goal_reached = None
+    if rung == 0:
+        state.best_first, state.since_improved = None, 0
+        for value in state.rungs[0].values.values():
+            if value.metric is not None:
+                _first_value(state, value.metric)
 
 
 def _guard(state: JobState, event: ev.Guard, at: float) -> None:
@@ -248,6 +273,8 @@ def _trial_ended(state: JobState, event: ev.TrialEnded, at: float) -> None:
     if any(queued[1] == trial.number for queued in state.ready):
         state.ready = [queued for queued in state.ready if queued[1] != trial.number]
         heapq.heapify(state.ready)
+    if event.state == "STOPPED":
+        _withdraw_value(state, trial)
     _end(state, trial, event.state, event.reason, at)
 
 

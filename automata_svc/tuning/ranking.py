@@ -78,6 +78,12 @@ class Ranking:
         self._loss.add(self._loss_key(value))
         self._losses += value.loss is not None
 
+    def remove(self, trial: int) -> None:
+        value = self.values.pop(trial)
+        self._metric.remove(self._metric_key(value))
+        self._loss.remove(self._loss_key(value))
+        self._losses -= value.loss is not None
+
     def park(self, trial: int) -> None:
         """The trial waits here for a verdict."""
         self._parked_metric.add(self._metric_key(self.values[trial]))

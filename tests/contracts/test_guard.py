@@ -55,6 +55,45 @@ def test_divergence_fires_on_a_gradient_spike_against_the_trials_own_past():
     assert rule.check(passes([1.0] * 6, [50.0] * 6), None, {"gradient_spike": 100.0}) is None
 
 
+def test_divergence_waits_for_a_past_to_compare_with():
+    rule = GUARDS["divergence"]
+    wild = [1.0, 100.0, 100.0], [1.0, 1e9, 1e9]
+    assert rule.check(passes(wild[0][:2], wild[1][:2]), None, {}) is None
+    assert rule.check(passes(*wild), None, {}) is not None
+
+
+def test_a_loss_that_began_below_zero_has_no_ratio():
+    assert GUARDS["divergence"].check(passes([-1.0, -1.0, 5.0], [1.0] * 3), None, {}) is None
+
+
+def test_a_gradient_norm_at_its_limit_is_not_above_it():
+    at, above = (passes([1.0] * 4, [1.0, 1.0, 1.0, norm]) for norm in (100.0, 100.1))
+    rule = GUARDS["divergence"]
+    assert rule.check(at, None, {"gradient_spike": 100.0}) is None
+    assert rule.check(above, None, {"gradient_spike": 100.0}) is not None
+
+
+def test_one_odd_step_of_a_pass_ends_no_trial():
+    memory = passes([1.0] * 5, [1.0] * 5)
+    odd = Stat(1e12, 1.0, 1e12)  # the last and the largest, not the median
+    memory.add(PassStats(5, 10, 9, odd, odd, 0))
+    assert GUARDS["divergence"].check(memory, None, {}) is None
+
+
+def test_what_is_usual_for_a_gradient_is_its_recent_past():
+    norms = [1.0] * 40 + [500.0] * 16 + [5000.0]
+    assert GUARDS["divergence"].check(passes([1.0] * 57, norms), None, {}) is None
+    # What is judged is no part of it: the median of 1 and 199 is 100.
+    trip = GUARDS["divergence"].check(passes([1.0] * 3, [1.0, 199.0, 150_000.0]), None, {})
+    assert trip is not None and trip.limit == 100_000.0
+
+
+def test_non_finite_counts_the_steps_of_the_latest_pass():
+    memory = passes([1.0, 1.0], [1.0, 1.0], non_finite=2)
+    trip = GUARDS["non_finite"].check(memory, None, {})
+    assert trip is not None and "2 step" in trip.detail and "pass 2" in trip.detail
+
+
 def test_non_finite_fires_on_the_workers_trip_and_on_counted_steps():
     rule = GUARDS["non_finite"]
     assert rule.check(passes([None], [1.0]), "non_finite", {}) is not None

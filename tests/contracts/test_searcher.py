@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 
 from automata_svc.spec.space import compile_space
+from automata_svc.tuning import events as ev
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.memory_log import MemoryLog
+from automata_svc.tuning.ranking import Value
 from automata_svc.tuning.runners.simulated import HandClock
 from automata_svc.tuning.searchers import SEARCHERS
 from automata_svc.tuning.state import JobState
 from tests.tuning.build import PlantedCurves, make_plan, run_simulated, start
 
 ALL = sorted(SEARCHERS)
+LR = {"lr": {"loguniform": [1e-4, 1e-1]}}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -32,9 +36,6 @@ def test_a_searcher_started_anew_proposes_what_the_old_one_would_have(name):
     plan = make_plan(search=name, trials=14, scheduler="asha_promote")
     engine = run_simulated(plan)
     again = JobState(plan)
-    from automata_svc.tuning import events as ev
-    from automata_svc.tuning.evolve import evolve
-
     checked = 0
     for seq, at, kind, text in engine._log.rows:  # type: ignore[attr-defined]
         event = ev.decode(kind, text)
@@ -91,18 +92,53 @@ def test_qmc_is_spread_more_evenly_than_random():
     assert gaps("qmc") < gaps("random")
 
 
-def test_tpe_learns_where_the_planted_optimum_is():
+@pytest.mark.parametrize("scheduler", ["asha_promote", "fifo"])
+@pytest.mark.parametrize(("metric", "mode"), [("val_accuracy", "max"), ("val_loss", "min")])
+def test_tpe_learns_where_the_planted_optimum_is(metric, mode, scheduler):
     distance = {}
     for name in ("random", "tpe"):
         late = []
         for seed in range(4):
             plan = make_plan(
-                search=name, trials=40, scheduler="asha_promote", startup_trials=10, seed=seed
-            )
+                search=name, trials=40, scheduler=scheduler, startup_trials=10, seed=seed,
+                metric=metric, mode=mode,
+            )  # fmt: skip
             state = run_simulated(plan, PlantedCurves(noise=0.002)).state
             late += [abs(np.log10(t.params["lr"]) + 2) for t in state.trials[20:]]
         distance[name] = np.mean(late)
     assert distance["tpe"] < 0.7 * distance["random"]
+
+
+def climbed(*groups):
+    """A job in which each group of 10 trials, near one lr, has reached a rung with a value."""
+    state = JobState(make_plan(search="tpe", scheduler="asha_promote", space=LR))
+    for lr, rung, metric in groups:
+        for i in range(10):
+            number = len(state.trials)
+            params = {"lr": lr * (0.9 + 0.02 * i)}
+            evolve(state, number, 0.0, ev.TrialProposed(number, params, 0, "random", 0.0))
+            for reached in range(rung + 1):
+                state.rungs[reached].add(Value(number, metric, 1.0))
+                state.arrivals.append((number, reached, metric))
+    return state
+
+
+def test_tpe_ranks_by_the_rung_before_the_value():
+    state = climbed((1e-3, 0, 0.9), (3e-2, 1, 0.5))
+    searcher = SEARCHERS["tpe"].start(state.plan)
+    near = [searcher.propose(state, number).params["lr"] > 5e-3 for number in range(20, 50)]
+    assert sum(near) > 20
+
+
+def test_tpe_draws_by_job_and_trial_where_the_history_is_the_same():
+    state = climbed((1e-3, 0, 0.4), (1e-2, 0, 0.6))
+    plans = state.plan, make_plan(search="tpe", scheduler="asha_promote", space=LR, seed=8)
+    drawn = {
+        SEARCHERS["tpe"].start(plan).propose(state, number).params["lr"]
+        for plan in plans
+        for number in (20, 21, 22)
+    }
+    assert len(drawn) == 6
 
 
 def test_tpe_counts_a_refused_value_as_the_worst():

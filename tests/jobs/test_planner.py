@@ -221,6 +221,20 @@ def test_rungs_that_coincide_are_no_longer_what_was_measured():
     assert brief.schedule.expected is None
 
 
+def test_a_first_rung_far_above_the_recipes_is_not_what_was_measured():
+    made = minimal()  # 50 steps on so few rows are 1.6 % of a training, not .2 %
+    first = made.plan.rungs[0]
+    assert made.schedule.raised and len(made.plan.rungs) == 4
+    assert first.share > 5 * RECIPES[made.schedule.recipe].shares[0]
+    assert made.schedule.expected is None
+
+
+def test_a_first_rung_that_ranks_untrained_models_is_not_what_was_measured():
+    made = minimal(budget={"trials": 27, "price": 1.5})  # too little to move it up
+    assert any("untrained" in text for text in made.warnings)
+    assert made.schedule.expected is None
+
+
 def test_a_first_rung_of_few_steps_is_warned_of():
     made = planned()
     (warning,) = [text for text in made.warnings if "optimizer steps" in text]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,6 +35,10 @@ def test_perfect_order_among_few_is_no_proof_of_perfect_order(n: int) -> None:
     low, high = tau_interval(1.0, n)
     assert low < 1 and high == 1
     assert tau_interval(1.0, n + 50)[0] > low
+    # As if one of the pairs of trials were half in disorder.
+    expected = math.tanh(math.atanh(1 - 2 / (n * (n - 1))) - 1.96 * math.sqrt(0.437 / (n - 4)))
+    assert low == pytest.approx(expected, abs=1e-3)
+    assert tau_interval(-1.0, n) == (-high, -low)
 
 
 def test_the_interval_covers_the_true_tau_about_as_often_as_it_says() -> None:
@@ -54,6 +60,12 @@ def test_fewer_than_eight_survivors_measure_nothing() -> None:
     first, second = rank_evidence(finished())
     assert first.pairs == 9 and first.tau is not None and first.note == "survivors only"
     assert second.pairs == 4 and second.tau is None and "not measured" in second.note
+
+
+@pytest.mark.parametrize(("survivors", "measured"), [(7, False), (8, True)])
+def test_eight_survivors_are_enough(survivors: int, measured: bool) -> None:
+    first, _ = rank_evidence(finished(keep=(survivors, 4, 2)))
+    assert (first.pairs, first.tau is not None) == (survivors, measured)
 
 
 def test_a_job_of_one_rung_has_no_evidence() -> None:

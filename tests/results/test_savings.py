@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from automata_svc.results.savings import savings
+from automata_svc.trials.types import Cost
 from automata_svc.tuning.state import JobState
 from tests.results.build import finished
 from tests.tuning.build import make_plan
@@ -36,6 +37,19 @@ def test_a_fifo_job_on_whole_epochs_saves_nothing_against_no_early_stopping() ->
 
 def test_seconds_are_estimated_only_from_seconds_that_were_measured() -> None:
     assert all(other.seconds is None for other in savings(finished()))
+
+
+def test_seconds_go_by_the_speed_of_training_and_of_evaluation() -> None:
+    state = finished()
+    state.cost = Cost(train_rows=1000, forward_rows=500, train_seconds=10.0, eval_seconds=2.0)
+    for other in savings(state):
+        assert other.seconds == pytest.approx(0.01 * other.train_rows + 0.004 * other.forward_rows)
+
+
+def test_trials_that_were_never_proposed_were_not_saved() -> None:
+    state = finished(goal=0.3)
+    assert len(state.trials) < 27
+    assert savings(state)[0].train_rows == len(state.trials) * state.plan.total_rows
 
 
 def test_a_job_that_cost_nothing_has_no_ratio() -> None:

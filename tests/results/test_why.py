@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from automata_svc.errors import NotFound
@@ -43,6 +45,15 @@ def test_competitors_recorded_with_a_decision_stand_in_the_rebuilt_table(schedul
             assert all(places[one.trial] == one.rank for one in decided[-1].neighbours)
             assert len(answer.nearest) <= 5
             assert trial.number not in {one.trial for one in answer.nearest}
+
+
+def test_a_recorded_rank_that_the_table_does_not_give_is_told_apart() -> None:
+    state = finished()
+    trial = next(trial for trial in state.trials if trial.state == "PRUNED")
+    decided = trial.decisions[-1]
+    assert decided.rank is not None
+    trial.decisions[-1] = replace(decided, rank=decided.rank - 1)
+    assert why(state, trial.number).agrees is False
 
 
 def test_a_pruned_trial_is_told_its_rank_the_cut_and_what_happened_since() -> None:

@@ -72,7 +72,7 @@ def test_each_selection_and_each_trial_draws_a_pool_of_its_own() -> None:
     select(head, 40, index=0)
     select(head, 40, index=1)
     AUTOMATA.select(head.rows, {}, Draw(40, 0, 10, (0, 1), batch_size=8), {}, head)
-    assert len({tuple(pool.tolist()) for pool in head.asked}) == 3
+    assert len({tuple(sorted(pool.tolist())) for pool in head.asked}) == 3
 
 
 def test_the_pool_has_nearly_the_classes_of_the_whole() -> None:
@@ -92,6 +92,36 @@ def test_rows_of_a_batch_share_its_weight() -> None:
     by_batch = subset.weights.reshape(8, 8)
     assert np.all(by_batch == by_batch[:, :1])
     assert len(np.unique(by_batch)) == 8
+
+
+def test_rows_beyond_the_subset_go_from_the_lightest_batch() -> None:
+    head = Head(1_000)
+    subset = select(head, 37)  # five batches of 8 hold three more
+    assert (subset.facts["atoms"], subset.facts["filled"]) == (5.0, 0.0)
+    weights, counts = np.unique(subset.weights, return_counts=True)
+    assert counts.tolist() == [5, 8, 8, 8, 8]
+    assert len(head.asked[0]) == 192  # the pool is whole batches: 5 · 37 rounded up
+
+
+def test_batches_are_cut_at_random_from_a_stratified_pool() -> None:
+    head = Head(1_000)
+    head.labels = np.arange(1_000) % 4
+    select(head, 64)
+    batches = head.labels[head.asked[0]].reshape(-1, 8)
+    most = max(np.bincount(batch, minlength=4).max() for batch in batches)
+    assert most >= 5  # of 8; where each were stratified it would be 2 or 3
+
+
+def test_where_the_pool_ends_no_batch_is_short() -> None:
+    subset = select(Head(19), 8)  # two batches, of 9 and 10 rows
+    assert (subset.facts["atoms"], subset.facts["filled"]) == (1.0, 0.0)
+
+
+def test_batches_of_unequal_size_count_by_their_rows() -> None:
+    head = Head(43)
+    subset = select(head, 43, batch_size=4, ridge=0.0)  # ten batches, three of them of 5 rows
+    assert subset.facts["residual"] <= 1e-3
+    assert subset.weights == pytest.approx(np.ones(43), abs=1e-2)
 
 
 def test_with_batches_of_one_row_it_is_matching_row_by_row() -> None:

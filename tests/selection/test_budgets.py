@@ -28,7 +28,26 @@ def test_proportional_budgets_are_within_a_row_of_the_share(
 ) -> None:
     size = round(fraction * sum(counts))
     budgets = class_budgets(np.array(counts), size, "proportional")
-    assert np.abs(budgets - size * np.array(counts) / sum(counts)).max() < 1.0
+    share = size * np.array(counts) / sum(counts)
+    given_away = np.sum(share < 1.0)  # at most: a row to each class that would go without
+    assert (budgets - share).max() < 1.0
+    assert (share - budgets).max() < 1.0 + given_away
+
+
+@given(COUNTS, st.floats(0.0, 1.0), st.sampled_from(sorted(BUDGET_RULES)))
+def test_every_class_has_a_row_where_there_is_one_for_each(
+    counts: list[int], fraction: float, rule: str
+) -> None:
+    size = round(fraction * sum(counts))
+    budgets = class_budgets(np.array(counts), size, rule)
+    if size >= np.count_nonzero(counts):
+        assert np.all((budgets > 0) == (np.array(counts) > 0))
+
+
+def test_many_small_classes_take_their_rows_from_the_largest() -> None:
+    counts = np.array([600, 300, *[2] * 50])  # 2 % of them: no small class would have a row
+    budgets = class_budgets(counts, 60, "proportional")
+    assert budgets.tolist() == [5, 5, *[1] * 50]
 
 
 @given(COUNTS, st.floats(0.0, 1.0))

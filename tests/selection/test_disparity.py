@@ -37,6 +37,13 @@ def test_each_row_comes_with_its_distance_to_those_before_it() -> None:
         assert distances[t] == pytest.approx(before.min(axis=0)[order[t:]].max(), abs=1e-9)
 
 
+def test_the_row_least_like_the_sum_of_all_comes_first() -> None:
+    for seed in range(5):
+        z = np.random.default_rng(seed).normal(size=(30, 4)) + 1.0
+        unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+        assert order_of(z, 30)[0][0] == int(np.argmin(unit @ unit.sum(axis=0)))
+
+
 @pytest.mark.parametrize("k", [3, 4])
 def test_the_spread_is_within_the_known_factors_of_the_best(k: int) -> None:
     for seed in range(20):
@@ -68,6 +75,11 @@ def test_big_classes_are_ordered_in_folds(monkeypatch: pytest.MonkeyPatch) -> No
     assert sorted(order.tolist()) == list(range(100))
     assert np.all(np.diff(distances) <= 1e-12)
     assert order_of(z, 20)[0].tolist() == order.tolist()
+    other = farthest_first(z, inverse_norms(z), np.arange(100), 20, np.random.default_rng(1))
+    assert (
+        other[0].tolist() != order.tolist()
+    )  # rows of a class may lie in any order: cut at random
+    assert np.isfinite(order_of(z, 2)[1]).all()  # fewer picks than folds: one in each
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])

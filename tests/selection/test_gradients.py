@@ -11,7 +11,7 @@ from torch.func import functional_call, grad, vmap
 
 from automata_svc.selection import gradients as module
 from automata_svc.selection.errors import SelectionError
-from automata_svc.selection.gradients import FactoredGram, atom_gram, check_gradients
+from automata_svc.selection.gradients import FactoredGram, atom_gram, check_gradients, mismatch
 from automata_svc.selection.types import FactoredGradients
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -105,6 +105,17 @@ def test_a_batch_gradient_product_is_the_mean_over_pairs_of_rows(
         monkeypatch.setattr(module, "MAX_ATOM_FLOATS", 0)
         monkeypatch.setattr(module, "PAIR_FLOATS", 800)  # a few batches at a time
     assert atom_gram(factored, bounds) == pytest.approx(np.array(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_mismatch_is_that_of_the_gradients_multiplied_out(bias: bool) -> None:
+    factored = random_gradients(30, bias=bias)
+    inputs = np.hstack([factored.inputs, np.full((30, 1), float(bias))])
+    explicit = (factored.errors[:, :, None] * inputs[:, None, :]).reshape(30, -1)
+    places, weights = np.array([3, 7, 21]), np.array([0.5, 2.0, 0.5], dtype=np.float32)
+    target = explicit.mean(axis=0)
+    off = np.linalg.norm(weights @ explicit[places] / 3 - target) / np.linalg.norm(target)
+    assert mismatch(factored, places, weights) == pytest.approx(off, rel=1e-5)
 
 
 def test_batches_of_one_row_are_the_rows() -> None:

@@ -140,6 +140,16 @@ def test_gathering_in_small_pieces_changes_nothing(monkeypatch: pytest.MonkeyPat
     assert np.array_equal(grow(z, 20, epsilon=0.1, seeds=3)[0], whole)
 
 
+def test_the_first_of_equal_rows_is_taken_however_many_are_gathered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    z = np.tile(np.eye(4, dtype=np.float32), (10, 1))
+    whole = grow(z, 6)[0]
+    assert whole[0, 0] == 0
+    monkeypatch.setattr(graph_cut, "SCRATCH_FLOATS", 8)
+    assert np.array_equal(grow(z, 6)[0], whole)
+
+
 @pytest.mark.parametrize("size", [0, 1, 19, 20])
 def test_any_size_gives_rows_without_repeats(size: int) -> None:
     z = np.random.default_rng(9).normal(size=(20, 4)).astype(np.float32)

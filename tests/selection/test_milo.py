@@ -54,7 +54,7 @@ def test_the_first_sixth_goes_round_the_representative_subsets() -> None:
 
 @pytest.mark.parametrize(
     ("kappa", "total", "expected"),
-    [(1 / 6, 12, 2), (1 / 6, 13, 3), (0.1, 30, 3), (0.0, 9, 0), (1.0, 9, 9), (0.01, 5, 1)],
+    [(1 / 6, 12, 2), (1 / 6, 13, 3), (0.07, 100, 7), (0.0, 9, 0), (1.0, 9, 9), (0.01, 5, 1)],
 )
 def test_the_number_of_representative_selections_rounds_up(
     kappa: float, total: int, expected: int
@@ -68,6 +68,22 @@ def test_representative_subsets_differ_and_the_seed_decides_them() -> None:
     assert len({tuple(sorted(subset)) for subset in one.tolist()}) == len(one) == 8
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_classes_are_drawn_independently_of_each_other() -> None:
+    half = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    rows = Rows(np.repeat([0, 1], 60), 2, np.vstack([half, half]))  # twins
+    for subset in MILO.prepare(rows, 20, 0, {"epsilon": 0.5})["sge"]:
+        assert sorted(subset[:10]) != sorted(subset[10:] - 60)
+
+
+def test_lambda_and_epsilon_reach_the_greedy() -> None:
+    rows = blobs()
+    default, spread, plain = (
+        MILO.prepare(rows, 24, 0, options) for options in ({}, {"lambda": 0.0}, {"epsilon": 1e-300})
+    )
+    assert spread["sge_value"].min() > default["sge_value"].max()  # nothing is taken off
+    assert len({tuple(subset) for subset in plain["sge"].tolist()}) == 1  # it looks at all rows
 
 
 def test_representative_subsets_have_a_higher_graph_cut_value_than_random_ones() -> None:
@@ -122,6 +138,13 @@ def test_the_shaped_sampler_has_the_effective_size_that_was_asked_for() -> None:
         assert select(rows, artefact, 11).facts["ess"] == pytest.approx(target, abs=0.01)
 
 
+def test_the_effective_size_that_is_told_is_the_mean_over_rows() -> None:
+    varied = np.random.default_rng(0).normal(size=(90, 5))
+    rows = Rows(np.repeat([0, 1], [90, 10]), 2, np.vstack([varied, np.ones((10, 5))]).astype("f4"))
+    artefact = MILO.prepare(rows, 20, 0, {})  # equal rows have an effective size of 1
+    assert artefact["ess"][0] == pytest.approx(0.9 * 0.5 + 0.1 * 1.0, abs=0.01)
+
+
 def test_the_faithful_sampler_is_nearly_uniform_as_published() -> None:
     assert MILO.prepare(blobs(n=900), 60, 0, {"mode": "faithful"})["ess"][0] > 0.95
 
@@ -172,6 +195,17 @@ def test_big_classes_are_not_ordered_to_the_end(monkeypatch: pytest.MonkeyPatch)
     artefact = MILO.prepare(blobs(), 24, 0, {})
     assert sorted(artefact["order"].tolist()) == list(range(240))
     assert artefact["ess"][0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_as_many_rows_of_a_class_are_ordered_as_a_subset_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = blobs()
+    whole = MILO.prepare(rows, 60, 0, {})
+    monkeypatch.setattr(milo, "COMPLETE_ORDER", 3)
+    for c, k_c in enumerate(whole["budgets"]):
+        first = slice(whole["class_offsets"][c], whole["class_offsets"][c] + k_c)
+        assert np.array_equal(MILO.prepare(rows, 60, 0, {})["order"][first], whole["order"][first])
 
 
 def test_a_subset_of_another_size_than_the_artefact_is_refused() -> None:

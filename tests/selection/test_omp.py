@@ -60,6 +60,8 @@ def test_the_objective_never_rises_when_an_atom_comes_in(seed: int, ridge: float
     path = np.array([float(np.sum(atoms.sum(axis=0) ** 2)), *match.objectives])
     assert np.all(np.diff(path) <= 1e-9 * path[0])
     assert path[-1] == pytest.approx(objective(atoms, atoms.sum(axis=0), match, ridge), abs=1e-8)
+    error = objective(atoms, atoms.sum(axis=0), match, 0.0)  # without the ridge, whatever it was
+    assert match.residual == pytest.approx(np.sqrt(error / path[0]), abs=1e-7)
 
 
 def test_the_greedy_reduction_comes_close_to_the_best_of_all_supports() -> None:
@@ -107,6 +109,10 @@ def test_atoms_that_go_out_leave_a_factor_that_still_solves() -> None:
         atoms, target = base + rng.normal(size=(30, 12)), rng.normal(size=12) + base[0]
         match = solve(atoms, target, 10)
         removals += len(match.objectives) - len(match.indices)
+        assert np.all(np.diff(match.objectives) <= 1e-12)
+        descent = atoms @ (target - match.weights @ atoms[match.indices])
+        # what went out is made good: it is full, or no other atom helps
+        assert len(match.indices) == 10 or np.delete(descent, match.indices).max() <= 1e-9
         design = atoms[match.indices].T
         exact = np.linalg.lstsq(design, target, rcond=None)[0]
         assert match.weights == pytest.approx(exact, rel=1e-6)
@@ -134,6 +140,25 @@ def test_an_atom_nearly_the_same_as_a_chosen_one_is_passed_over() -> None:
     match = solve(near, few.sum(axis=0) + 0.1 * rng.normal(size=8), 6)
     assert np.isfinite(match.weights).all()
     assert match.weights.max() < 100.0
+
+
+@pytest.mark.parametrize(("apart", "chosen"), [(3e-3, 2), (1e-5, 1)])
+def test_two_atoms_are_told_apart_down_to_where_a_factor_could_not(
+    apart: float, chosen: int
+) -> None:
+    atoms = np.array([[1.0, 0.0], [1.0, apart]])  # squared distance / squared norm: 1e-5, 1e-10
+    match = solve(atoms, atoms.sum(axis=0), 2)
+    assert len(match.indices) == chosen
+    assert match.residual <= (1e-7 if chosen == 2 else apart)
+
+
+def test_two_atoms_that_go_out_at_once_both_do() -> None:
+    # The first two mirror each other, and are of no use once the third is there.
+    atoms = np.array([[-3.0, -2.0, -3.0], [-3.0, 2.0, -3.0], [-1.0, 0.0, -2.0]])
+    match = solve(atoms, np.array([0.0, 0.0, -3.0]), 3)
+    assert len(match.objectives) == 3
+    assert match.indices.tolist() == [2]
+    assert match.weights == pytest.approx([1.2])
 
 
 def test_no_atom_is_chosen_where_all_correlations_are_negative_or_zero() -> None:

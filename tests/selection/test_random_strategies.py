@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from automata_svc.errors import SpecError
-from automata_svc.selection import STRATEGIES, Draw, Rows, SelectionError
+from automata_svc.selection import STRATEGIES, Draw, Rows, SelectionError, adaptive_random
+from automata_svc.selection.sampling import stratified_order
 
 
 def rows_of(n: int, n_classes: int = 4, seed: int = 0) -> Rows:
@@ -54,6 +57,42 @@ def test_no_row_is_twice_in_a_selection_that_crosses_into_the_next_shuffle(
     for j in range(4 * n // k + 1):
         chosen = indices("adaptive_random", rows_of(n), draw(k, j))
         assert len(set(chosen)) == k
+
+
+@pytest.mark.parametrize("size", [30, 70, 99])
+def test_a_trial_that_goes_on_anywhere_draws_what_it_would_have_drawn(size: int) -> None:
+    rows = rows_of(100)
+    stream = [indices("adaptive_random", rows, draw(size, j)) for j in range(12)]
+    for j in (11, 3, 7):  # each in a process that has seen nothing of the trial
+        assert indices("adaptive_random", rows_of(100), draw(size, j)) == stream[j]
+        indices("adaptive_random", rows, draw(size - 7, j))  # another size leaves nothing behind
+        assert indices("adaptive_random", rows, draw(size, j)) == stream[j]
+
+
+def test_rows_are_shuffled_once_a_cycle_however_far_a_trial_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shuffles = []
+
+    def counted(*given: Any) -> Any:
+        shuffles.append(1)
+        return stratified_order(*given)
+
+    monkeypatch.setattr(adaptive_random, "stratified_order", counted)
+    rows = rows_of(100)
+    for j in range(60):  # of 71 rows: a repair may reach the tail, so a cycle hangs on all before
+        indices("adaptive_random", rows, draw(71, j))
+    assert len(shuffles) == -(-60 * 71 // 100)
+    assert len(rows.memo) == 2  # cycles that are kept
+
+
+def test_each_cycle_is_shuffled_anew() -> None:
+    rows = rows_of(100)
+    first, second = (
+        [row for j in cycle for row in indices("adaptive_random", rows, draw(20, j))]
+        for cycle in (range(5), range(5, 10))
+    )
+    assert sorted(first) == sorted(second) and first != second
 
 
 def test_each_trial_has_a_stream_of_its_own() -> None:

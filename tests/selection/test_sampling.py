@@ -16,6 +16,7 @@ from automata_svc.selection.sampling import (
     stratified_order,
     temperature_for_ess,
 )
+from automata_svc.selection.types import keyed_rng
 
 
 def draw_probabilities(p: np.ndarray, k: int) -> dict[tuple[int, ...], float]:
@@ -51,10 +52,18 @@ def test_gumbel_top_k_takes_any_size_without_repeats(size: int) -> None:
     assert len(drawn) == len(set(drawn.tolist())) == size
 
 
+def test_every_part_of_a_key_counts_for_itself() -> None:
+    keys = [("ab", "c"), ("a", "bc"), ("abc",), (1,), (1 + 2**32,), (0, 1), (-1,)]
+    assert len({keyed_rng(*key).random() for key in keys}) == len(keys)
+
+
 def test_a_longer_draw_begins_with_the_shorter_one() -> None:
     log_p = np.log(np.arange(1.0, 21.0))
     short, long = (gumbel_top_k(log_p, k, np.random.default_rng(2)).tolist() for k in (5, 12))
     assert long[:5] == short
+    many = np.zeros(1_000)
+    short, long = (gumbel_top_k(many, k, np.random.default_rng(2)).tolist() for k in (50, 400))
+    assert long[:50] == short
 
 
 @pytest.mark.parametrize("softmax", [log_softmax, log_taylor_softmax])

@@ -132,9 +132,12 @@ def test_at_share_1_a_value_is_that_of_the_weights_that_are_delivered():
 
 
 def test_an_average_goes_on_through_a_checkpoint_as_if_nothing_had_happened():
-    straight, blobs = values_of(0.3, average=True)
+    # Batches so small that what was seen before the checkpoint still counts at the end.
+    params, blobs = {"lr": 0.03, "batch_size": 2}, MemoryBlobs()
+    whole = order(3, params=params, values_at={2: 0, 3: 0}, average=True)
+    straight = run(whole, mlp(), tabular(), blobs)
     onward = order(
-        6, frm=2, segment=1, params={"lr": 0.3}, values_at={6: 0}, average=True,
+        3, frm=2, segment=1, params=params, values_at={3: 0}, average=True,
         checkpoint=straight.reports[0].checkpoint,
     )  # fmt: skip
     rest = run(onward, mlp(), tabular(), blobs)

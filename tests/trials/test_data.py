@@ -83,6 +83,13 @@ def test_a_limited_sample_is_nested_distinct_and_keeps_the_classes_in_proportion
     assert np.abs(shares).max() <= 3  # within each class's own rounding and those of the others
 
 
+def test_many_small_classes_do_not_crowd_out_a_large_one():
+    y = np.repeat(np.arange(11), [900, *[10] * 10])
+    assert (
+        np.bincount(y[stratified_rows(y, 20, 0)])[0] == 20
+    )  # each small share, .2 of a row, rounds to 0
+
+
 def test_replacing_the_test_rows_keeps_the_tensors_already_made():
     data = tabular()
     x, _ = data.train_tensors()

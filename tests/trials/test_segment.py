@@ -16,6 +16,7 @@ from automata_svc.datasets.types import Split
 from automata_svc.errors import AutomataError, SpecError, UnknownName
 from automata_svc.trials import process
 from automata_svc.trials.errors import TemplateError
+from automata_svc.trials.types import checkpoint_key
 from tests.trials.build import (
     N_TRAIN,
     SEEN,
@@ -267,6 +268,28 @@ def test_trials_of_a_job_differ_and_the_same_trial_repeats_itself():
     one, again, other = (run(order(2, trial=n), code, data).passes for n in (1, 1, 2))
     assert one == again
     assert one != other
+
+
+def test_each_pass_of_each_trial_draws_its_own_numbers_wherever_it_starts():
+    drawing = mlp(
+        top="import random\nimport numpy as np\nfrom tests.trials.build import SEEN",
+        report="SEEN[trial._order.trial, p] = ("
+        "random.random(), np.random.random(), torch.rand(1).item())\n        "
+        "trial.report(lambda split: evaluate(model, split))",
+    )
+
+    def drawn(what, blobs):
+        SEEN.clear()
+        run(what, drawing, tabular(), blobs)
+        return dict(SEEN)
+
+    blobs = MemoryBlobs()
+    first, other = (drawn(order(4, trial=n, checkpoints_at=(2,)), blobs) for n in (1, 2))
+    numbers = [number for found in (first, other) for draws in found.values() for number in draws]
+    assert len(set(numbers)) == len(numbers) == 2 * 4 * 3
+    key = checkpoint_key("job_1", 1, 2, 0)
+    onward = drawn(order(4, trial=1, frm=2, segment=1, checkpoint=key), blobs)
+    assert onward == {key: value for key, value in first.items() if key[1] >= 2}
 
 
 def test_a_segment_run_in_a_thread_is_the_same():

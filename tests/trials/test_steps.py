@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from automata_svc.trials import fast_step
-from automata_svc.trials.steps import Finish, Stepper, global_norm
-from automata_svc.trials.types import PassTable
+from automata_svc.trials.steps import Finish, Stepper, global_norm, stat
+from automata_svc.trials.types import PassTable, Stat
 from automata_svc.trials.weights import unit_weights, weighted_mean
 from tests.trials.build import RATES, MemoryBlobs, mlp, order, run, tabular
 
@@ -69,6 +69,8 @@ def test_a_weighted_loss_is_the_same_however_rows_fall_into_equal_batches():
     whole = weighted_mean(losses, weights)
     parts = [weighted_mean(a, b) for a, b in zip(losses.split(6), weights.split(6), strict=True)]
     torch.testing.assert_close(whole, torch.stack(parts).mean())
+    exact = weighted_mean(losses.double(), weights)  # of another type: the long way round
+    torch.testing.assert_close(exact, whole.double(), rtol=1e-5, atol=0)
 
 
 def test_unit_weights_give_the_plain_mean():
@@ -185,6 +187,11 @@ def test_a_gradient_that_is_not_finite_trips_though_the_loss_is():
     driver = run(order(2), mlp(step=step), tabular())
     assert driver.reports[-1].trip == "non_finite"
     assert driver.reports[-1].passes[0].loss is None
+
+
+def test_a_statistic_is_the_last_the_median_and_the_largest():
+    assert stat([3.0, 1.0, 9.0, 2.0]) == Stat(last=2.0, median=2.5, max=9.0)
+    assert stat([]) is None
 
 
 def test_statistics_of_a_pass_are_those_of_its_steps():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from automata_svc.selection import STRATEGIES
-from automata_svc.selection.types import Rows, Subset
+from automata_svc.selection.types import Draw, Rows, Subset
 from automata_svc.trials.errors import TemplateError
 from automata_svc.trials.trial import batch_sizes
 from automata_svc.trials.types import PassTable
@@ -87,6 +87,28 @@ class Heavy:
     def select(self, rows, artefact, draw, options, gradients=None):
         weights = np.linspace(0, 2, self.rows, dtype=np.float32)
         return Subset(np.arange(self.rows), weights, forward_rows=7, facts={"residual": 0.5})
+
+
+class Asked(Heavy):
+    """Remembers what it was asked for."""
+
+    def select(self, rows, artefact, draw, options, gradients=None):
+        self.draw = draw
+        return super().select(rows, artefact, draw, options, gradients)
+
+
+def test_a_strategy_is_asked_by_the_trials_own_seed_selection_and_batch():
+    strategy = Asked(40)
+    w = walk(chosen=strategy, subset_rows=40, slices=1, every=2, trial=5)
+    w.rows_of(3, None)
+    of_trial = order(1, trial=5)
+    assert strategy.draw == Draw(
+        size=40,
+        index=1,
+        total=of_trial.strategy.total_selections,
+        seed=(of_trial.seed, 5),
+        batch_size=16,
+    )
 
 
 def test_weights_go_with_their_rows():

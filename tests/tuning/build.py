@@ -10,10 +10,13 @@ from automata_svc.selection.types import keyed_rng
 from automata_svc.trials.types import PassStats, PassTable, SegmentOrder
 from automata_svc.tuning import events as ev
 from automata_svc.tuning.engine import Engine, EventLog, Faults
+from automata_svc.tuning.evolve import evolve
 from automata_svc.tuning.inputs import DriverStart, SubsetBuilt
 from automata_svc.tuning.memory_log import MemoryLog
 from automata_svc.tuning.plan import Rung, SearchPlan
+from automata_svc.tuning.ranking import Value
 from automata_svc.tuning.runners.simulated import HandClock, Simulated
+from automata_svc.tuning.state import JobState
 
 VERSIONS = {"automata": "test", "ray": "none", "optuna": "none", "python": "3"}
 SPACE = {
@@ -101,6 +104,21 @@ def start(
     engine = Engine(plan, log, clock, faults=faults)
     engine.handle(DriverStart(VERSIONS, "sha", slots, "simulated"), SubsetBuilt(None, False, 0.0))
     return engine
+
+
+def standing(scheduler: str, *rungs: int, **overrides: Any) -> JobState:
+    """A job with so many trials at each rung, the lower number the better, and all of them wait."""
+    state = JobState(make_plan(scheduler=scheduler, trials=30, **overrides))
+    for number in range(rungs[0]):
+        evolve(state, number, 0.0, ev.TrialProposed(number, {}, 0, "random", 0.0))
+    for rung, count in enumerate(rungs):
+        for number in range(count):
+            state.rungs[rung].add(Value(number, 1.0 - 0.01 * number, 0.1 + 0.01 * number))
+            state.rungs[rung].park(number)
+            trial = state.trials[number]
+            trial.values[rung] = state.rungs[rung].values[number]
+            trial.rung, trial.boundary = rung + 1, state.plan.rungs[rung].boundary
+    return state
 
 
 def passes_of(rows: Iterable[tuple[int, float, str, str]]) -> dict[int, list[PassStats]]:

@@ -11,6 +11,7 @@ import pytest
 
 from automata_svc.errors import AutomataError, Unavailable
 from automata_svc.jobs.replay import divergences
+from automata_svc.results.why import why
 from automata_svc.trials.types import PassTable, Report, SegmentOrder
 from automata_svc.tuning import costing
 from automata_svc.tuning import events as ev
@@ -213,6 +214,14 @@ def test_a_goal_below_is_a_goal_where_less_is_better():
     assert run_audited(make_plan(trials=9, mode="min", goal=-1.0)).state.goal_reached is None
 
 
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_value_at_the_goal_has_reached_it(mode):
+    curves = PlantedCurves()
+    curves.spoil = lambda order, share: {"val_accuracy": 0.5, "val_loss": 0.5, "test_accuracy": 0.5}
+    state = run_audited(make_plan(trials=9, mode=mode, goal=0.5), curves).state
+    assert state.goal_reached == 0
+
+
 @pytest.mark.parametrize("patience", [1, 3])
 def test_trials_without_a_better_value_close_the_search(patience):
     class Falling(PlantedCurves):
@@ -323,6 +332,7 @@ def test_a_trial_that_raises_fails_without_a_retry_and_the_job_goes_on(scheduler
         trial = state.trials[number]
         assert trial.state == "FAILED" and trial.move.reason == "error: ValueError: no such layer"
         assert len(trial.losses) == 1
+        assert (number, -1, None) in state.arrivals  # a searcher is told, and stays away
     assert len(state.trials) == 9
 
 
@@ -385,6 +395,20 @@ def test_retries_in_a_row_are_bounded(retries):
     assert trial.state == "FAILED" and len(trial.losses) == retries + 1 == trial.segment
 
 
+def test_retries_with_progress_between_them_are_not_in_a_row():
+    plan = make_plan(trials=3, scheduler="fifo", shares=(0.4,), n_train=2000, trial_retries=1)
+    due = [100, 130, 160]
+
+    def mishap(order: SegmentOrder, boundary: int) -> SegmentFailed | None:
+        if order.trial == 1 and order.phase == "search" and due and boundary >= due[0]:
+            del due[0]
+            return SegmentFailed(1, order.segment, "worker lost", "killed", True)
+        return None
+
+    trial = run_audited(plan, mishap=mishap).state.trials[1]
+    assert len(trial.losses) == 3 and trial.state == "COMPLETED"
+
+
 def test_a_driver_that_ends_costs_no_retry():
     plan = make_plan(trials=4, keep=(2, 1, 1), trial_retries=0)
     job = Step(plan)
@@ -424,6 +448,42 @@ def test_a_diverging_trial_is_stopped_with_the_numbers_it_was_stopped_for():
     assert trial.guard.limit < 50.0
     assert trial.move.since > 0
     assert state.state == "SUCCEEDED" and state.failed == 0
+
+
+class DivergesAtItsRung(PlantedCurves):
+    """Trial 1 shows the best value of all and a loss that ran away, in one report."""
+
+    def loss(self, order: SegmentOrder, share: float) -> float:
+        return 50.0 if order.trial == 1 and share > 0.155 else super().loss(order, share)
+
+    def values(self, order: SegmentOrder, share: float) -> Mapping[str, Any]:
+        best = {"val_accuracy": 0.99, "val_loss": 0.01}
+        return best if order.trial == 1 else super().values(order, share)
+
+
+@pytest.mark.parametrize("scheduler", ["successive_halving", "asha", "asha_promote"])
+def test_a_trial_that_is_stopped_at_a_rung_takes_nobodys_place_there(scheduler):
+    plan = make_plan(trials=9, shares=(0.16, 0.32), keep=(3, 1), scheduler=scheduler)
+    state = run_audited(plan, DivergesAtItsRung()).state
+    assert state.trials[1].state == "STOPPED"
+    assert 1 not in state.rungs[0].values and len(state.rungs[0]) == 8
+    assert [told for told in state.arrivals if told[0] == 1] == [(1, -1, None)]
+    compared = [
+        d for t in state.trials for d in t.decisions if d.cutoff is not None and d.rung == 0
+    ]
+    assert all((d.verdict in ("promote", "continue")) == (d.rank <= d.cutoff) for d in compared)
+    assert all(1 not in {other.trial for other in d.neighbours} for d in compared)
+    if scheduler == "successive_halving":
+        assert sum(d.verdict == "promote" for d in compared) == 3
+    assert all(why(state, trial.number).agrees is not False for trial in state.trials)
+
+
+def test_a_trial_that_is_stopped_at_a_rung_reaches_no_goal_and_sets_no_mark():
+    plan = make_plan(trials=6, shares=(0.16, 0.32), keep=(3, 1), goal=0.98, no_improve_trials=5)
+    state = run_audited(plan, DivergesAtItsRung()).state
+    values = [value.metric for value in state.rungs[0].values.values()]
+    assert state.closed is None and state.goal_reached is None
+    assert len(values) == 5 and state.best_first == max(values)
 
 
 def test_a_store_that_takes_nothing_pauses_the_job_and_fails_nobody():

@@ -81,3 +81,14 @@ def test_a_refused_value_stands_last_even_with_the_best_loss():
     ranking.add(Value(0, None, 0.0))
     ranking.add(Value(1, 0.1, 9.0))
     assert ranking.order() == [1, 0]
+
+
+def test_a_value_that_is_taken_back_leaves_no_trace():
+    taken, never = Ranking("max", ("metric", "loss")), Ranking("max", ("metric", "loss"))
+    for trial, metric in enumerate((0.3, 0.9, 0.5)):
+        for ranking in (taken, never):
+            ranking.add(Value(trial, metric, None))
+    taken.add(Value(3, 0.1, 0.01))  # the only one with a loss
+    taken.remove(3)
+    assert taken.order() == never.order() == [1, 2, 0]
+    assert taken.best() == 1 and len(taken) == 3

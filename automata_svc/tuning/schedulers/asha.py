@@ -24,7 +24,7 @@ class Asha:
         ranking = state.rungs[rung]
         if rung == len(state.plan.rungs) - 1:
             return decision(ranking, trial.number, rung, "complete", "reached the last rung")
-        cutoff = max(1, math.ceil(len(ranking) / state.plan.reduction_factor))
+        cutoff = math.ceil(len(ranking) / state.plan.reduction_factor)  # 1 at least
         goes_on = ranking.in_top(trial.number, cutoff)
         rule = f"best {cutoff} of the {len(ranking)} seen so far go on"
         verdict = "continue" if goes_on else "prune"
