@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from automata_svc.errors import AutomataError, Conflict, LeaseLost, NotFound, Unavailable
 from automata_svc.jobs.admission import Allotment, Cluster, Job, Ledger, Quota, Size, allot
@@ -43,6 +43,10 @@ MOST_FAULTS = 5  # attempts in a row that achieve nothing
 PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # before the attempt after the first fault, the second, …
 
 LIVE = ("QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING")
+
+
+class _Overtaken(Exception):
+    """Another controller leads: this one's pass is over."""
 
 
 class Rays(Protocol):
@@ -157,7 +161,7 @@ class Controller:
         return self._token is not None
 
     def step(self) -> None:
-        """One pass.
+        """One pass; none, where another controller leads.
 
         Raises:
             Unavailable: the database is away.
@@ -165,18 +169,25 @@ class Controller:
         if not self._lead():
             self._passed = None
             return
+        try:
+            self._pass()
+        except _Overtaken:
+            self._stand_by()
+
+    def _pass(self) -> None:
         database = self._service.database
         heads = database.list_jobs(driver="service", state=LIVE)
         heads += self._just_closed({head.id for head in heads})
         launcher, absent = self._ray()
         for head in heads:
-            if head.driver_id is not None and self._lead():
+            if head.driver_id is not None:
+                self._still_lead()
                 with suppress(NotFound):
                     self._reconcile(head, launcher)
-        # A pass takes long where Ray does: meanwhile the lease is renewed, or another has it.
-        if self._lead():
-            self._allot(launcher, absent)
-            self._sweep(launcher)
+        self._still_lead()
+        self._allot(launcher, absent)
+        self._still_lead()
+        self._sweep(launcher)
 
     def _lead(self) -> bool:
         now = time.monotonic()
@@ -190,11 +201,38 @@ class Controller:
             else:
                 database.renew_named(LEASE_NAME, self._token, LEASE_S)
             self._renewed = now
-        except (Conflict, LeaseLost):
-            if self._token is not None:
-                _log.warning("another controller has taken over; stands by")
-            self._token = None
+        except Conflict:  # LeaseLost, too
+            self._stand_by()
         return self._token is not None
+
+    def _stand_by(self) -> None:
+        if self._token is not None:
+            _log.warning("another controller has taken over; stands by")
+        self._token = None
+
+    def _still_lead(self) -> None:
+        """A pass takes long where Ray does: meanwhile the lease is renewed, or another has it.
+
+        Raises:
+            _Overtaken: it is another's, and what this pass has read may not be so any more.
+        """
+        if self._token is None or not self._lead():
+            raise _Overtaken
+
+    def _write(self, job: str, **values: Any) -> None:
+        """Writes of a job what a controller keeps, unless another one has taken over.
+
+        Raises:
+            NotFound: no such job.
+            _Overtaken: one has.
+        """
+        if self._token is None:
+            raise _Overtaken
+        held = (LEASE_NAME, self._token)
+        try:
+            self._service.database.set_controller_fields(job, held, **values)
+        except LeaseLost:
+            raise _Overtaken from None
 
     def _ray(self) -> tuple[Launcher | None, str]:
         try:
@@ -228,6 +266,7 @@ class Controller:
         )
         step = next_step(seen)
         if step is not None:
+            self._still_lead()
             with suppress(Conflict):  # somebody holds the lease for a moment: the next pass
                 self._carry_out(head, step, word, launcher)
 
@@ -291,7 +330,7 @@ class Controller:
                 pauses = self._policy.pauses_s
                 pause = pauses[min(faults.number, len(pauses)) - 1]
                 not_before = self._clock() + pause
-        database.set_controller_fields(head.id, driver_id=None, not_before=not_before, slots=None)
+        self._write(head.id, driver_id=None, not_before=not_before, slots=None)
         self._closing.discard(head.id)
         self._known.pop(head.id, None)
 
@@ -368,7 +407,7 @@ class Controller:
             head = by_id[job]
             if head.state != "QUEUED":
                 if head.slots != slots:
-                    self._service.database.set_controller_fields(job, slots=slots)
+                    self._write(job, slots=slots)
                 if slots == 0:
                     said[job] = "its turn: its slots are with others for a while"
         for job in found.admit:
@@ -382,7 +421,7 @@ class Controller:
         attempt = head.attempt + 1
         database = self._service.database
         # The name first: a driver that was asked for is never without it.
-        database.set_controller_fields(
+        self._write(
             head.id, attempt=attempt, driver_id=driver_id(head.id, attempt), slots=slots,
             not_before=None,
         )  # fmt: skip
@@ -410,7 +449,7 @@ class Controller:
         since = before["since"] if before and head.state == "QUEUED" else _waits_since(head, now)
         waiting = None if reason is None else json.dumps({"for": reason, "since": since})
         with suppress(NotFound):
-            self._service.database.set_controller_fields(head.id, waiting=waiting)
+            self._write(head.id, waiting=waiting)
 
     def _as_job(self, head: JobHead, now: float) -> Job:
         known = self._of(head)

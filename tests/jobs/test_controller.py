@@ -396,6 +396,51 @@ def test_a_controller_that_is_overtaken_during_a_pass_ends_it(world, monkeypatch
     assert world.head(second).driver_id is None and len(world.cluster.submitted) == 1
 
 
+def test_a_controller_that_was_overtaken_takes_back_nothing_that_the_next_has_done(
+    world, monkeypatch
+):
+    """As where it was frozen while it started a driver, and goes on half a minute later."""
+    first, second = world.submit("first"), world.submit("second")
+    other, submit = world.another("another"), world.cluster.submit
+
+    def frozen(order: Order) -> None:
+        monkeypatch.setattr(world.cluster, "submit", submit)
+        submit(order)
+        world.service.database.release_named("controller", 1)  # as good as over
+        other.step()
+        world.cluster.ends(driver_id(second, 1))
+        other.step()
+        other.step()
+
+    monkeypatch.setattr(world.cluster, "submit", frozen)
+    world.steps()
+    assert other.leads and not world.controller.leads
+    assert [world.head(one).driver_id for one in (first, second)] == [
+        driver_id(first, 1), driver_id(second, 2)
+    ]  # fmt: skip
+    assert world.head(second).slots == 1 and world.head(second).state == "STARTING"
+
+
+def test_a_driver_that_an_overtaken_controller_saw_ended_is_not_replaced_twice(world, monkeypatch):
+    monkeypatch.setattr("automata_svc.jobs.controller.RENEW_S", 0.0)
+    job = world.submit()
+    world.steps()
+    other, look = world.another("another"), world.cluster.look
+    world.cluster.ends(driver_id(job, 1))
+
+    def frozen(driver: str) -> Word | None:
+        monkeypatch.setattr(world.cluster, "look", look)
+        seen = look(driver)
+        world.controller.release()
+        other.step()
+        return seen
+
+    monkeypatch.setattr(world.cluster, "look", frozen)
+    world.steps()
+    head = world.head(job)
+    assert (head.state, head.driver_id) == ("STARTING", driver_id(job, 2))
+
+
 def test_a_new_controller_finds_everything_as_it_is(world):
     job = world.submit()
     world.steps()
