@@ -86,6 +86,7 @@ class _Known:
     looked_at: float = float("-inf")
     word: Word | None = None
     idle_since: float | None = None  # leaves slots unused
+    stopping: Step | None = None  # why its driver is being stopped
 
 
 class Controller:
@@ -306,7 +307,10 @@ class Controller:
             self._settle(head)
         elif launcher is not None and head.driver_id is not None:
             if step.action == "stop":
-                _log.warning("%s: stops its driver: %s", head.id, step.reason)
+                known = self._of(head)
+                if known.stopping != step:  # said once, however long it takes to go
+                    known.stopping = step
+                    _log.warning("%s: stops its driver: %s", head.id, step.reason)
                 launcher.stop(head.driver_id)
             else:
                 self._launch(head, launcher)

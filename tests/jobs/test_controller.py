@@ -468,6 +468,19 @@ def test_drivers_that_nobody_waits_for_are_stopped(world):
 # ---- commands -----------------------------------------------------------------------------------
 
 
+def test_a_driver_that_does_not_go_is_asked_again_and_spoken_of_once(world, caplog):
+    world.submit()
+    world.steps()
+    world.cluster.stop = world.cluster.stopped.append  # it hangs
+    world.clock.ahead = 400.0
+    with caplog.at_level("WARNING", "automata.controller"):
+        world.steps(3)
+    assert len(world.cluster.stopped) == 3
+    assert [r.getMessage().partition(": ")[2] for r in caplog.records] == [
+        "stops its driver: driver 1 did not begin within 300 s"
+    ]
+
+
 def test_a_paused_job_waits_in_the_queue_again_when_it_is_resumed(world):
     hosted = Hosted(world.service)
     job = world.submit()
