@@ -25,6 +25,7 @@ from automata_svc.jobs.moves import Faults, faults_in_a_row, move
 from automata_svc.jobs.placement import Placement, cluster_of
 from automata_svc.jobs.reconcile import NOT_INSTALLED, Seen, Step, next_step
 from automata_svc.jobs.runtime_env import packages_of
+from automata_svc.jobs.saying import SaidOnce
 
 if TYPE_CHECKING:
     from automata_svc.database import JobHead
@@ -124,16 +125,14 @@ class Controller:
 
     def run(self, stop: threading.Event, every_s: float = STEP_S) -> None:
         """Passes until `stop` is set. Nothing that happens ends it: the next pass may do better."""
-        said = ""
+        said = SaidOnce(_log)
         while not stop.is_set():
             began = time.monotonic()
             try:
                 self.step()
-                said = ""
+                said.works()
             except AutomataError as error:
-                if str(error) != said:  # once, however long it lasts
-                    said = str(error)
-                    _log.warning("%s", said)
+                said.waits(error)
             except Exception:
                 _log.exception("a pass of the controller failed")
             stop.wait(max(0.05, every_s - (time.monotonic() - began)))
