@@ -11,6 +11,7 @@ import pytest
 
 from automata_svc.database import this_process
 from automata_svc.errors import Conflict, Unavailable
+from automata_svc.jobs import controller, launch
 from automata_svc.jobs.attempt import Attempt, Ending, carry_out
 from automata_svc.jobs.controller import Controller, Policy
 from automata_svc.jobs.hosted import Hosted
@@ -180,6 +181,42 @@ def test_while_ray_is_away_jobs_wait_for_it(world):
     world.cluster.is_away = False
     world.steps()
     assert world.head(job).state == "STARTING"
+
+
+def test_a_job_whose_driver_died_with_its_ray_says_what_it_waits_for(world):
+    first = world.submit("first")
+    world.steps()
+    second = world.submit("second")
+    world.cluster.is_away = True
+    world.cluster.launcher = lambda: world.cluster  # as of a cluster: its address is always there
+    world.steps()
+    said = [json.loads(world.head(one).waiting)["for"] for one in (first, second)]
+    assert said == [
+        "Ray, for its driver: Ray cannot be reached", "Ray: Ray cannot be reached"
+    ]  # fmt: skip
+    assert world.head(second).state == "QUEUED"  # nothing is started on a Ray that is away
+    world.cluster.is_away = False
+    world.steps(2)
+    assert world.head(first).waiting is world.head(second).waiting is None
+
+
+def test_a_ray_that_does_not_answer_is_asked_once_in_a_pass_and_not_for_each_job(world):
+    for name in ("first", "second"):
+        world.submit(name)
+    world.steps()
+    asked: list[str] = []
+
+    def silent(driver: str) -> Word | None:
+        asked.append(driver)
+        raise Unavailable("half a minute went by")
+
+    world.cluster.look = silent
+    world.steps()
+    assert len(asked) == 1
+
+
+def test_an_answer_of_ray_is_not_waited_for_until_another_controller_leads():
+    assert launch.CONNECT_S + launch.ANSWER_S < controller.LEASE_S - controller.RENEW_S
 
 
 def test_a_job_of_a_command_line_is_never_adopted(world):
