@@ -21,6 +21,7 @@ from automata_svc.errors import AutomataError, Unavailable
 from automata_svc.jobs.attempt import RECYCLE_AFTER, Attempt, Ending, carry_out
 from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.logs import LogWriter
+from automata_svc.jobs.reconcile import ENDED
 from automata_svc.settings import Settings
 from automata_svc.tuning.runners.ray_settings import RaySettings
 
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         say(f"attempt {asked.attempt} of {asked.job}, process {os.getpid()}")
         code = carry_out(service, attempt, ending, say)
-        say(f"ended with code {code}")
+        say(f"{ENDED} {code}")
     return code
 
 

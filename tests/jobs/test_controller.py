@@ -18,7 +18,15 @@ from automata_svc.jobs.hosted import Hosted
 from automata_svc.jobs.launch import Node, Order, Word, driver_id, job_of
 from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.moves import faults_in_a_row, move
-from automata_svc.jobs.reconcile import LEASELESS_S, LEAVE_S, PENDING_S, START_S, Seen, next_step
+from automata_svc.jobs.reconcile import (
+    LEASELESS_S,
+    LEAVE_S,
+    PENDING_S,
+    START_S,
+    Seen,
+    how_it_ended,
+    next_step,
+)
 from automata_svc.jobs.tenancy import Caller
 from automata_svc.jobs.workplace import WORKPLACES
 from automata_svc.tuning.inputs import VERBS
@@ -676,6 +684,16 @@ def test_only_a_driver_that_failed_is_blamed():
     )
     assert gone is not None and not gone.fault
     assert failed is not None and failed.fault and "last words" in failed.reason
+
+
+def test_what_a_driver_said_last_but_its_code_is_why_it_failed():
+    said = (
+        "Job entrypoint command failed with exit code 1, last available logs:\n"
+        "2026-01-31T12:00:05Z ends: the database x on y:1: Connection refused\n"
+        "2026-01-31T12:00:05Z ended with code 1\n"
+    )
+    words = how_it_ended(Word("job-a1", "FAILED", said))
+    assert words == "failed: ends: the database x on y:1: Connection refused"
 
 
 def test_every_verb_leads_where_the_table_of_moves_allows():
