@@ -23,7 +23,7 @@ from automata_svc.jobs.changing import most_at_a_time
 from automata_svc.jobs.launch import Launcher, Order, Word, driver_id, job_of
 from automata_svc.jobs.moves import Faults, faults_in_a_row, move
 from automata_svc.jobs.placement import Placement, cluster_of
-from automata_svc.jobs.reconcile import NOT_INSTALLED, Seen, Step, next_step
+from automata_svc.jobs.reconcile import NOT_INSTALLED, UNREACHED, Seen, Step, next_step
 from automata_svc.jobs.runtime_env import packages_of
 from automata_svc.jobs.saying import SaidOnce
 
@@ -355,7 +355,7 @@ class Controller:
         said = faults.reason
         if faults.number > 1:
             said = f"{faults.number} drivers in a row got no further; the last: {said}"
-        verb = "pause" if faults.halted else "fail"
+        verb = "pause" if faults.halted or UNREACHED in faults.reason else "fail"
         _log.warning("%s: %s", head.id, said)
         if not command_without_driver(self._service, head.id, verb, said):
             raise Conflict(f"{head.id} is held by somebody")

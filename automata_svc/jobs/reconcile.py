@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from automata_svc.errors import Unavailable
 from automata_svc.jobs.launch import Word
 from automata_svc.tuning.state import JOB_ENDS
 
@@ -24,6 +25,7 @@ LEASELESS_S = 15.0  # guess: a driver without its lease is gone by then, or hang
 NOT_INSTALLED = "the job's packages cannot be installed"
 ENDED = "ended with code"  # a driver's last line
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")  # before each of its lines
+UNREACHED = "did not reach the database or the store"  # no fault of the job's
 _NO_ENVIRONMENT = "runtime_env setup failed"  # how Ray begins to say so; pip's own words follow
 
 Action = Literal["launch", "requeue", "settle", "stop"]
@@ -116,4 +118,6 @@ def how_it_ended(word: Word) -> str:
         return "was stopped"
     said = [_STAMP.sub("", line) for line in lines]
     words = [line for line in said if not line.startswith(ENDED)]  # what came before it is why
+    if f"exit code {Unavailable.exit_code}," in text and words:
+        return f"{UNREACHED}: {words[-1][:500]}"
     return f"failed: {words[-1][:500]}" if words else "failed without a word"

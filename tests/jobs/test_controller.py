@@ -359,6 +359,26 @@ def test_a_job_that_cannot_be_stored_is_paused_in_the_end_and_not_failed(service
     assert head.state == "PAUSED" and "no space left" in json.loads(head.summary)["reason"]
 
 
+def test_a_job_whose_drivers_cannot_reach_the_database_is_paused_in_the_end_and_not_failed(world):
+    """As where its tables are of a newer version than what runs on the cluster's nodes."""
+    job = world.submit()
+    for attempt in range(1, 6):
+        world.steps(2)
+        world.cluster.ends(f"{job}-a{attempt}", message=NEWER)
+    world.steps(2)
+    assert world.head(job).state == "PAUSED"
+    assert json.loads(world.head(job).summary)["reason"] == (
+        "5 drivers in a row got no further; the last: driver 5 did not reach the database or the "
+        "store: the database x on y:5432 has tables of a newer automata_svc"
+    )
+
+
+NEWER = """Job entrypoint command failed with exit code 5, last available logs (truncated):
+Running entrypoint for job job-a1: exec python -m automata_svc.driver --job job --attempt 1
+the database x on y:5432 has tables of a newer automata_svc
+"""
+
+
 def move_by_hand(world: World, job: str, verb: str, reason: str) -> bool:
     from automata_svc.jobs.drive import command_without_driver
 
