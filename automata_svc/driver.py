@@ -21,6 +21,7 @@ from automata_svc.errors import AutomataError, Unavailable
 from automata_svc.jobs.attempt import RECYCLE_AFTER, Attempt, Ending, carry_out
 from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.logs import LogWriter
+from automata_svc.jobs.reconcile import ENDED
 from automata_svc.settings import Settings
 from automata_svc.tuning.runners.ray_settings import RaySettings
 
@@ -36,12 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Carries one attempt out; returns the exit code (`jobs.attempt.carry_out`)."""
     asked = _parser().parse_args(arguments)
     ending = Ending()
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        ending.ask(f"its driver was asked to end ({signal.Signals(number).name})")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, terminate)
+    obey(ending)
     # Nearly all of a start is imports; Ray's are the longest, and the database is opened beside.
     threading.Thread(target=_import_ray, name="automata-import", daemon=True).start()
     service = LocalService(Settings.from_env())
@@ -56,13 +52,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         attempt = Attempt(
             asked.job,
             asked.attempt,
-            partial(_workplace, writer),
+            partial(_workplace, writer, ending),
             recycle_after=asked.recycle_after,
         )
         say(f"attempt {asked.attempt} of {asked.job}, process {os.getpid()}")
         code = carry_out(service, attempt, ending, say)
-        say(f"ended with code {code}")
+        say(f"{ENDED} {code}")
     return code
+
+
+def obey(ending: Ending) -> None:
+    """SIGTERM and SIGINT ask this process to end; said again once Ray is connected.
+
+    Ray puts a handler of its own before ours: it prints a stack, calls ours, and has set an alarm
+    that aborts the process 3 s later (measured on ray 2.60), in the midst of what is to be stored.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.alarm(0)
+        ending.ask(f"its driver was asked to end ({signal.Signals(number).name})")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, terminate)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,11 +107,14 @@ def _open(service: LocalService) -> None:
 
 
 def _workplace(
-    writer: LogWriter, service: LocalService, plan: SearchPlan, record: StoredJob
+    writer: LogWriter, ending: Ending, service: LocalService, plan: SearchPlan, record: StoredJob
 ) -> Workplace:
     from automata_svc.jobs.workplace import RayWorkplace
 
-    return RayWorkplace(service, plan, record, ray=RaySettings(address="auto"), prints=writer.write)
+    there = RaySettings(address="auto")
+    made = RayWorkplace(service, plan, record, ray=there, prints=writer.write)
+    obey(ending)
+    return made
 
 
 def _say(writer: LogWriter, text: str) -> None:

@@ -49,7 +49,6 @@ ERRORS: Mapping[type[Exception], Kind] = MappingProxyType(
         errors.Unauthenticated: Kind(401, "unauthenticated", "A valid token is needed"),
         errors.Denied: Kind(403, "denied", "Not allowed"),
         errors.TooLarge: Kind(413, "too-large", "Too large"),
-        errors.TooSlow: Kind(408, "too-slow", "The body did not arrive in time"),
         errors.TooSlow: Kind(408, "too-slow", "It took too long to arrive"),
         errors.TooMany: Kind(429, "too-many", "Too many requests"),
         errors.Unavailable: Kind(503, "unavailable", "Not available now"),

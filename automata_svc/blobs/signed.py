@@ -103,7 +103,10 @@ class SignedBlobs:
 
 def _in_words(said: int | str) -> str:
     if said in (400, 401, 403):
-        return f"the store refused it ({said}): the access that came with the order is over"
+        return (
+            f"the store refused it ({said}): the access that came with the order is over, or the "
+            "credentials that it was made with are not good any more"
+        )
     if isinstance(said, int):
         return f"the store answered {said}"
     return said

@@ -27,6 +27,7 @@ from automata_svc.database.bundles import use_bundles
 from automata_svc.database.failures import repeated
 from automata_svc.database.finding import find_job, no_job
 from automata_svc.database.ids import new_job_id
+from automata_svc.database.named import require_named
 from automata_svc.database.rows import KEY_TTL_S, OVER, JobHead, StoredJob
 from automata_svc.errors import Conflict, KeyReused, Replayed, Stale
 
@@ -254,16 +255,24 @@ class Jobs(Access):
             return int(revision) + 1
 
     @repeated
-    def set_controller_fields(self, job_id: str, **values: Any) -> None:
+    def set_controller_fields(
+        self, job_id: str, /, held: tuple[str, int] | None = None, **values: Any
+    ) -> None:
         """Writes what the controller keeps of a job: some of CONTROLLERS.
+
+        Args:
+            held: name and token of a named lease without which nothing is written.
 
         Raises:
             NotFound: no such job.
+            LeaseLost: another token of that lease has been given out since.
         """
         strange = values.keys() - CONTROLLERS
         if strange:
             raise ValueError(f"{sorted(strange)} are not the controller's; {sorted(CONTROLLERS)}")
         with self._writing() as connection:
+            if held is not None:
+                require_named(*held, connection)
             statement = update(jobs).where(jobs.c.id == job_id).values(**values)
             if connection.execute(statement.returning(jobs.c.id)).first() is None:
                 raise no_job(job_id, connection)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from automata_svc.database import schema
 from automata_svc.database.access import Access
@@ -69,7 +69,22 @@ class NamedLeases(Access):
         statement = update(leases).where(mine).values(**values).returning(leases.c.name)
         with self._writing() as connection:
             if connection.execute(statement).first() is None:
-                query = select(leases.c.owner).where(leases.c.name == name)
-                holder = connection.execute(query).scalar()
-                said = f"{holder} holds it now" if holder else "nobody holds it"
-                raise LeaseLost(f"the lease '{name}' (token {token}) is lost: {said}")
+                raise _refused(name, token, connection)
+
+
+def require_named(name: str, token: int, connection: Connection) -> None:
+    """Holds a named lease as it is until the transaction is over: nobody takes it meanwhile.
+
+    Raises:
+        LeaseLost: another token has been given out since.
+    """
+    held = select(leases.c.token).where(leases.c.name == name).with_for_update(read=True)
+    if connection.execute(held).scalar() != token:
+        raise _refused(name, token, connection)
+
+
+def _refused(name: str, token: int, connection: Connection) -> LeaseLost:
+    query = select(leases.c.owner).where(leases.c.name == name)
+    holder = connection.execute(query).scalar()
+    said = f"{holder} holds it now" if holder else "nobody holds it"
+    return LeaseLost(f"the lease '{name}' (token {token}) is lost: {said}")

@@ -15,16 +15,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from automata_svc.errors import AutomataError, Conflict, LeaseLost, NotFound, Unavailable
-from automata_svc.jobs.admission import Allotment, Cluster, Job, Ledger, Quota, Size, allot
+from automata_svc.jobs.admission import Allotment, Job, Ledger, Quota, Size, allot
 from automata_svc.jobs.changing import most_at_a_time
 from automata_svc.jobs.launch import Launcher, Order, Word, driver_id, job_of
 from automata_svc.jobs.moves import Faults, faults_in_a_row, move
 from automata_svc.jobs.placement import Placement, cluster_of
-from automata_svc.jobs.reconcile import NOT_INSTALLED, Seen, Step, next_step
+from automata_svc.jobs.reconcile import NOT_INSTALLED, UNREACHED, Seen, Step, next_step
 from automata_svc.jobs.runtime_env import packages_of
+from automata_svc.jobs.saying import SaidOnce
 
 if TYPE_CHECKING:
     from automata_svc.database import JobHead
@@ -43,6 +44,10 @@ MOST_FAULTS = 5  # attempts in a row that achieve nothing
 PAUSES_S = (1.0, 5.0, 20.0, 60.0)  # before the attempt after the first fault, the second, …
 
 LIVE = ("QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING")
+
+
+class _Overtaken(Exception):
+    """Another controller leads: this one's pass is over."""
 
 
 class Rays(Protocol):
@@ -82,6 +87,15 @@ class _Known:
     looked_at: float = float("-inf")
     word: Word | None = None
     idle_since: float | None = None  # leaves slots unused
+    stopping: Step | None = None  # why its driver is being stopped
+
+
+@dataclass
+class _Ray:
+    """The way to Ray during one pass; one that does not answer is not asked again in it."""
+
+    launcher: Launcher | None
+    absent: str = ""  # why there is none
 
 
 class Controller:
@@ -119,16 +133,14 @@ class Controller:
 
     def run(self, stop: threading.Event, every_s: float = STEP_S) -> None:
         """Passes until `stop` is set. Nothing that happens ends it: the next pass may do better."""
-        said = ""
+        said = SaidOnce(_log)
         while not stop.is_set():
             began = time.monotonic()
             try:
                 self.step()
-                said = ""
+                said.works()
             except AutomataError as error:
-                if str(error) != said:  # once, however long it lasts
-                    said = str(error)
-                    _log.warning("%s", said)
+                said.waits(error)
             except Exception:
                 _log.exception("a pass of the controller failed")
             stop.wait(max(0.05, every_s - (time.monotonic() - began)))
@@ -157,7 +169,7 @@ class Controller:
         return self._token is not None
 
     def step(self) -> None:
-        """One pass.
+        """One pass; none, where another controller leads.
 
         Raises:
             Unavailable: the database is away.
@@ -165,18 +177,25 @@ class Controller:
         if not self._lead():
             self._passed = None
             return
+        try:
+            self._pass()
+        except _Overtaken:
+            self._stand_by()
+
+    def _pass(self) -> None:
         database = self._service.database
         heads = database.list_jobs(driver="service", state=LIVE)
         heads += self._just_closed({head.id for head in heads})
-        launcher, absent = self._ray()
+        ray = self._ray()
         for head in heads:
-            if head.driver_id is not None and self._lead():
+            if head.driver_id is not None:
+                self._still_lead()
                 with suppress(NotFound):
-                    self._reconcile(head, launcher)
-        # A pass takes long where Ray does: meanwhile the lease is renewed, or another has it.
-        if self._lead():
-            self._allot(launcher, absent)
-            self._sweep(launcher)
+                    self._reconcile(head, ray)
+        self._still_lead()
+        self._allot(ray)
+        self._still_lead()
+        self._sweep(ray)
 
     def _lead(self) -> bool:
         now = time.monotonic()
@@ -190,17 +209,49 @@ class Controller:
             else:
                 database.renew_named(LEASE_NAME, self._token, LEASE_S)
             self._renewed = now
-        except (Conflict, LeaseLost):
-            if self._token is not None:
-                _log.warning("another controller has taken over; stands by")
-            self._token = None
+        except Conflict:  # LeaseLost, too
+            self._stand_by()
         return self._token is not None
 
-    def _ray(self) -> tuple[Launcher | None, str]:
+    def _stand_by(self) -> None:
+        if self._token is not None:
+            _log.warning("another controller has taken over; stands by")
+        self._token = None
+
+    def _still_lead(self) -> None:
+        """A pass takes long where Ray does: meanwhile the lease is renewed, or another has it.
+
+        Raises:
+            _Overtaken: it is another's, and what this pass has read may not be so any more.
+        """
+        if self._token is None or not self._lead():
+            raise _Overtaken
+
+    def _write(self, job: str, **values: Any) -> None:
+        """Writes of a job what a controller keeps, unless another one has taken over.
+
+        Raises:
+            NotFound: no such job.
+            _Overtaken: one has.
+        """
+        if self._token is None:
+            raise _Overtaken
+        held = (LEASE_NAME, self._token)
         try:
-            return self._rays.launcher(), ""
+            self._service.database.set_controller_fields(job, held, **values)
+        except LeaseLost:
+            raise _Overtaken from None
+
+    def _ray(self) -> _Ray:
+        try:
+            return _Ray(self._rays.launcher())
         except AutomataError as error:
-            return None, str(error)
+            return _Ray(None, str(error))
+
+    def _lose(self, ray: _Ray, error: Unavailable) -> None:
+        """It does not answer; asked for each job, it would take longer than the lease lasts."""
+        self._rays.lost()
+        ray.launcher, ray.absent = None, str(error)
 
     def _just_closed(self, live: set[str]) -> list[JobHead]:
         """Jobs that were driven at the last pass and are over now."""
@@ -214,10 +265,10 @@ class Controller:
 
     # ---- jobs that have a driver ----------------------------------------------------------------
 
-    def _reconcile(self, head: JobHead, launcher: Launcher | None) -> None:
+    def _reconcile(self, head: JobHead, ray: _Ray) -> None:
         self._closing.add(head.id)
-        is_leased = head.is_leased and not _is_gone(head)
-        word, asked = self._word(head, launcher, is_leased)
+        is_leased = _is_driven(head)
+        word, asked = self._word(head, ray, is_leased)
         seen = Seen(
             state=head.state,
             attempt=head.attempt,
@@ -228,34 +279,31 @@ class Controller:
         )
         step = next_step(seen)
         if step is not None:
+            self._still_lead()
             with suppress(Conflict):  # somebody holds the lease for a moment: the next pass
-                self._carry_out(head, step, word, launcher)
+                self._carry_out(head, step, word, ray)
 
-    def _word(
-        self, head: JobHead, launcher: Launcher | None, is_leased: bool
-    ) -> tuple[Word | None, bool]:
+    def _word(self, head: JobHead, ray: _Ray, is_leased: bool) -> tuple[Word | None, bool]:
         """Ray's word on a job's driver, and whether it was asked."""
         known = self._of(head)
         now = time.monotonic()
-        if launcher is None or head.driver_id is None:
+        if ray.launcher is None or head.driver_id is None:
             return None, False
         is_well = is_leased and head.state == "RUNNING"
         if is_well and now - known.looked_at < LOOK_S:
             return known.word, True
         try:
-            known.word = launcher.look(head.driver_id)
-        except Unavailable:
-            self._rays.lost()
+            known.word = ray.launcher.look(head.driver_id)
+        except Unavailable as error:
+            self._lose(ray, error)
             return None, False
         known.looked_at = now
         return known.word, True
 
-    def _carry_out(
-        self, head: JobHead, step: Step, word: Word | None, launcher: Launcher | None
-    ) -> None:
+    def _carry_out(self, head: JobHead, step: Step, word: Word | None, ray: _Ray) -> None:
         if step.action == "requeue":
             _log.info("%s: %s", head.id, step.reason)
-            self._keep_words(head, word, launcher)
+            self._keep_words(head, word, ray.launcher)
             if move(
                 self._service.database,
                 head.id,
@@ -265,12 +313,18 @@ class Controller:
                 self._settle(self._service.database.get_head(head.id))
         elif step.action == "settle":
             self._settle(head)
-        elif launcher is not None and head.driver_id is not None:
+        elif ray.launcher is not None and head.driver_id is not None:
             if step.action == "stop":
-                _log.warning("%s: stops its driver: %s", head.id, step.reason)
-                launcher.stop(head.driver_id)
+                known = self._of(head)
+                if known.stopping != step:  # said once, however long it takes to go
+                    known.stopping = step
+                    _log.warning("%s: stops its driver: %s", head.id, step.reason)
+                try:
+                    ray.launcher.stop(head.driver_id)
+                except Unavailable as error:
+                    self._lose(ray, error)
             else:
-                self._launch(head, launcher)
+                self._launch(head, ray)
 
     def _settle(self, head: JobHead) -> None:
         """A job without a driver: what its next attempt is to wait for, if there is to be one."""
@@ -291,7 +345,7 @@ class Controller:
                 pauses = self._policy.pauses_s
                 pause = pauses[min(faults.number, len(pauses)) - 1]
                 not_before = self._clock() + pause
-        database.set_controller_fields(head.id, driver_id=None, not_before=not_before, slots=None)
+        self._write(head.id, driver_id=None, not_before=not_before, slots=None)
         self._closing.discard(head.id)
         self._known.pop(head.id, None)
 
@@ -301,7 +355,7 @@ class Controller:
         said = faults.reason
         if faults.number > 1:
             said = f"{faults.number} drivers in a row got no further; the last: {said}"
-        verb = "pause" if faults.halted else "fail"
+        verb = "pause" if faults.halted or UNREACHED in faults.reason else "fail"
         _log.warning("%s: %s", head.id, said)
         if not command_without_driver(self._service, head.id, verb, said):
             raise Conflict(f"{head.id} is held by somebody")
@@ -318,7 +372,7 @@ class Controller:
 
     # ---- jobs that are to get one ---------------------------------------------------------------
 
-    def _allot(self, launcher: Launcher | None, absent: str) -> None:
+    def _allot(self, ray: _Ray) -> None:
         database, now = self._service.database, self._clock()
         elapsed = 0.0 if self._passed is None else max(0.0, now - self._passed)
         self._passed = now
@@ -326,33 +380,33 @@ class Controller:
         self._forget({head.id for head in heads})
         if not heads:
             return
+        self._look_around(ray)
         heads.sort(key=lambda head: (head.created_at, head.id))
         wants: list[JobHead] = []
         said: dict[str, str] = {}
         for head in heads:
             if head.state != "QUEUED":
                 wants.append(head)
+                if ray.launcher is None and not _is_driven(head):
+                    said[head.id] = f"Ray, for its driver: {ray.absent}"
             elif head.driver_id is not None:
                 said[head.id] = "the driver before the next one: it is about to end"
             elif head.not_before is not None and head.not_before > now:
                 reason = json.loads(head.summary).get("reason", "")
                 said[head.id] = f"its next attempt, after a pause: {reason}"
-            elif launcher is None:
-                said[head.id] = f"Ray: {absent}"
+            elif ray.launcher is None:
+                said[head.id] = f"Ray: {ray.absent}"
             else:
                 wants.append(head)
-        cluster = self._cluster(launcher, wants)
-        if cluster is None:
-            said.update({h.id: "Ray: it does not answer" for h in wants if h.state == "QUEUED"})
-            wants = [head for head in wants if head.state != "QUEUED"]
-        else:
+        if self._placement.nodes is not None:
+            cluster = cluster_of(self._placement.nodes, self._policy.drivers, len(wants))
             found = allot(
                 [self._as_job(head, now) for head in wants],
                 cluster, self._policy.quotas, self._ledger, now, elapsed,
             )  # fmt: skip
             self._ledger = found.ledger
             said.update(found.waiting)
-            self._grant(wants, found, launcher, said)
+            self._grant(wants, found, ray, said)
         for head in heads:
             self._say(head, said.get(head.id), now)
 
@@ -360,7 +414,7 @@ class Controller:
         self,
         heads: Sequence[JobHead],
         found: Allotment,
-        launcher: Launcher | None,
+        ray: _Ray,
         said: dict[str, str],
     ) -> None:
         by_id = {head.id: head for head in heads}
@@ -368,38 +422,40 @@ class Controller:
             head = by_id[job]
             if head.state != "QUEUED":
                 if head.slots != slots:
-                    self._service.database.set_controller_fields(job, slots=slots)
+                    self._write(job, slots=slots)
                 if slots == 0:
                     said[job] = "its turn: its slots are with others for a while"
         for job in found.admit:
-            if launcher is None:
-                said[job] = "Ray: it does not answer"
+            if ray.launcher is None:  # it was lost with the job before
+                said[job] = f"Ray: {ray.absent}"
                 continue
             with suppress(Conflict, NotFound):
-                self._admit(by_id[job], found.slots[job], launcher)
+                self._admit(by_id[job], found.slots[job], ray)
 
-    def _admit(self, head: JobHead, slots: int, launcher: Launcher) -> None:
+    def _admit(self, head: JobHead, slots: int, ray: _Ray) -> None:
         attempt = head.attempt + 1
         database = self._service.database
         # The name first: a driver that was asked for is never without it.
-        database.set_controller_fields(
+        self._write(
             head.id, attempt=attempt, driver_id=driver_id(head.id, attempt), slots=slots,
             not_before=None,
         )  # fmt: skip
         self._closing.add(head.id)
         if move(database, head.id, "start", f"driver {attempt} starts"):
-            self._launch(database.get_head(head.id), launcher)
+            self._launch(database.get_head(head.id), ray)
 
-    def _launch(self, head: JobHead, launcher: Launcher) -> None:
+    def _launch(self, head: JobHead, ray: _Ray) -> None:
         order = Order.of(
             head.id, head.attempt, name=head.name, project=head.project,
             recycle_after=self._policy.recycle_after,
             pip=packages_of(self._service.database.get_job(head.id)),
         )  # fmt: skip
+        if ray.launcher is None:
+            return
         try:
-            launcher.submit(order)
+            ray.launcher.submit(order)
         except Unavailable as error:
-            self._rays.lost()
+            self._lose(ray, error)
             _log.warning("%s: %s", head.id, error)  # STARTING without a driver: the next pass
 
     def _say(self, head: JobHead, reason: str | None, now: float) -> None:
@@ -410,7 +466,7 @@ class Controller:
         since = before["since"] if before and head.state == "QUEUED" else _waits_since(head, now)
         waiting = None if reason is None else json.dumps({"for": reason, "since": since})
         with suppress(NotFound):
-            self._service.database.set_controller_fields(head.id, waiting=waiting)
+            self._write(head.id, waiting=waiting)
 
     def _as_job(self, head: JobHead, now: float) -> Job:
         known = self._of(head)
@@ -442,28 +498,25 @@ class Controller:
 
     # ---- the cluster ----------------------------------------------------------------------------
 
-    def _cluster(self, launcher: Launcher | None, wants: Sequence[JobHead]) -> Cluster | None:
-        """The machines as they were seen last; None: they were never seen."""
-        placement = self._placement
-        if launcher is not None and wants and placement.age_s >= NODES_S:
+    def _look_around(self, ray: _Ray) -> None:
+        """Looks at the machines, where that is some time ago."""
+        if ray.launcher is not None and self._placement.age_s >= NODES_S:
             try:
-                placement.nodes = tuple(launcher.nodes())
-            except Unavailable:
-                self._rays.lost()
-        if placement.nodes is None:
-            return None
-        return cluster_of(placement.nodes, self._policy.drivers, len(wants))
+                self._placement.nodes = tuple(ray.launcher.nodes())
+            except Unavailable as error:
+                self._lose(ray, error)
 
-    def _sweep(self, launcher: Launcher | None) -> None:
+    def _sweep(self, ray: _Ray) -> None:
         """Ends drivers that no job is waiting for: of a job that was deleted, or an old attempt."""
         now = time.monotonic()
+        launcher = ray.launcher
         if launcher is None or now - self._swept < SWEEP_S:
             return
         self._swept = now
         try:
             words = launcher.drivers()
-        except Unavailable:
-            self._rays.lost()
+        except Unavailable as error:
+            self._lose(ray, error)
             return
         for word in words:
             job = job_of(word.id)
@@ -508,10 +561,11 @@ def _is_hopeless(faults: Faults, events: Sequence[tuple[str, str]]) -> bool:
     return NOT_INSTALLED in faults.reason and not has_run
 
 
-def _is_gone(head: JobHead) -> bool:
+def _is_driven(head: JobHead) -> bool:
+    """Whether it is leased, and whoever holds the lease is not known to be dead."""
     from automata_svc.database import is_gone
 
-    return head.lease_owner is not None and is_gone(head.lease_owner)
+    return head.is_leased and not (head.lease_owner is not None and is_gone(head.lease_owner))
 
 
 def _waits_since(head: JobHead, now: float) -> float:

@@ -20,6 +20,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from automata_svc.errors import NotFound, Problem, SpecError, Unavailable
+from automata_svc.jobs.saying import SaidOnce
 from automata_svc.tuning.state import JOB_ENDS
 
 if TYPE_CHECKING:
@@ -161,15 +162,16 @@ class Feed:
 
     async def _poll(self) -> None:
         """Runs while anything is followed."""
-        pause = self._poll_s
+        pause, said = self._poll_s, SaidOnce(log, "followers wait for the database: %s")
         while self._channels and not self._closed:
             await asyncio.sleep(pause)
             try:
                 await self._look()
                 pause = self._poll_s
+                said.works()
             except Unavailable as error:
                 pause = AWAY_S
-                log.warning("followers wait for the database: %s", error)
+                said.waits(error)
             except Exception:  # whatever it is: those who follow would wait for nobody
                 log.exception("followers get nothing new")
                 pause = AWAY_S

@@ -19,7 +19,9 @@ from automata_svc.errors import AutomataError, Unavailable
 if TYPE_CHECKING:
     import httpx
 
-CONNECT_S, ANSWER_S = 2.0, 30.0  # guess; to submit takes Ray .03 to 1.3 s (measured)
+# Guess; to submit takes Ray .03 to 1.3 s (measured). Together less than is left of a controller's
+# lease at any time: while it waits for an answer no other one is to take over.
+CONNECT_S, ANSWER_S = 2.0, 12.0
 DRIVER_RESOURCE = "automata_driver"  # what a node offers that takes drivers, one for each
 DRIVER_CPUS = 1.0  # where no node does
 OVER = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})

@@ -15,6 +15,7 @@ from automata_svc.blobs.credentials import FILE_VARIABLE as STORE_CREDENTIALS
 from automata_svc.blobs.credentials import write_credentials
 from automata_svc.errors import AutomataError, Unavailable
 from automata_svc.jobs.launch import Launcher, RayJobs, ray_jobs
+from automata_svc.jobs.saying import SaidOnce
 from automata_svc.jobs.tokens import write_secret
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class OwnRay:
         self._jobs: RayJobs | None = None
         self._starting: threading.Thread | None = None
         self._said = "it is being started"
+        self._words = SaidOnce(_log)
         self._tried = float("-inf")
         self._silent_since: float | None = None
         self._over = False
@@ -123,12 +125,13 @@ class OwnRay:
                 _log.info("Ray runs; its dashboard: %s", self.dashboard)
             else:
                 _log.info("found Ray of an earlier run; its dashboard: %s", self.dashboard)
+            self._words.works()
             self._silent_since = None
             self._jobs = found
             self._tried = float("-inf")  # where it dies, the next one is started at once
         except AutomataError as error:
             self._said = str(error)
-            _log.error("%s", error)
+            self._words.waits(error)
         except Exception as error:
             self._said = f"{type(error).__name__}: {error}"
             _log.exception("the service's Ray does not start")

@@ -7,9 +7,11 @@ that the next one does not meet again.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
+from automata_svc.errors import Unavailable
 from automata_svc.jobs.launch import Word
 from automata_svc.tuning.state import JOB_ENDS
 
@@ -21,6 +23,9 @@ LEAVE_S = 45.0  # longer than a driver that ends by itself ever takes
 LEASELESS_S = 15.0  # guess: a driver without its lease is gone by then, or hangs
 
 NOT_INSTALLED = "the job's packages cannot be installed"
+ENDED = "ended with code"  # a driver's last line
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ")  # before each of its lines
+UNREACHED = "did not reach the database or the store"  # no fault of the job's
 _NO_ENVIRONMENT = "runtime_env setup failed"  # how Ray begins to say so; pip's own words follow
 
 Action = Literal["launch", "requeue", "settle", "stop"]
@@ -111,4 +116,8 @@ def how_it_ended(word: Word) -> str:
         return "ended and left the job as it was"
     if word.status == "STOPPED":
         return "was stopped"
-    return f"failed: {lines[-1][:500]}" if lines else "failed without a word"
+    said = [_STAMP.sub("", line) for line in lines]
+    words = [line for line in said if not line.startswith(ENDED)]  # what came before it is why
+    if f"exit code {Unavailable.exit_code}," in text and words:
+        return f"{UNREACHED}: {words[-1][:500]}"
+    return f"failed: {words[-1][:500]}" if words else "failed without a word"

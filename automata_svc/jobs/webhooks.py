@@ -36,6 +36,7 @@ from automata_svc.jobs.addresses import (
     addresses_of,
     read_url,
 )
+from automata_svc.jobs.saying import SaidOnce
 from automata_svc.jobs.signatures import DELIVERY, EVENT, SIGNATURE, TIMESTAMP, sign
 from automata_svc.jobs.tokens import write_secret
 from automata_svc.spec.job import JobNews, NotifySpec, TuneJob
@@ -409,12 +410,14 @@ class WebhookWorker:
         return deliver_due(self.database, self.sender, now, 2 * AT_ONCE, is_over)
 
     def _run(self) -> None:
+        said = SaidOnce(_log, "webhooks wait: %s")
         while not self._stop.wait(self.every_s):
             try:
                 while self.once() and not self._stop.is_set():
                     continue
+                said.works()
             except AutomataError as error:  # a database that is away for a moment
-                _log.warning("webhooks wait: %s", error)
+                said.waits(error)
             except Exception:  # a mistake of ours must not end all sending
                 _log.exception("a round of webhooks failed")
         if self._token is not None:

@@ -327,6 +327,20 @@ def test_the_controller_s_fields_leave_the_revision_alone(database: Database, jo
         database.set_controller_fields(job, priority=1)
 
 
+def test_the_controller_s_fields_are_written_under_its_lease_alone(
+    database: Database, job: str
+) -> None:
+    old = database.take_named("controller", "one", 60.0)
+    database.set_controller_fields(job, ("controller", old), attempt=1)
+    database.release_named("controller", old)
+    new = database.take_named("controller", "another", 60.0)
+    for stale in (("controller", old), ("controller", new + 1), ("nothing", 1)):
+        with pytest.raises(LeaseLost):
+            database.set_controller_fields(job, stale, attempt=9)
+    database.set_controller_fields(job, ("controller", new), slots=2)
+    assert (database.get_head(job).attempt, database.get_head(job).slots) == (1, 2)
+
+
 # ---- the log and what goes with it --------------------------------------------------------------
 
 

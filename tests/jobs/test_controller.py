@@ -11,13 +11,22 @@ import pytest
 
 from automata_svc.database import this_process
 from automata_svc.errors import Conflict, Unavailable
+from automata_svc.jobs import controller, launch
 from automata_svc.jobs.attempt import Attempt, Ending, carry_out
 from automata_svc.jobs.controller import Controller, Policy
 from automata_svc.jobs.hosted import Hosted
 from automata_svc.jobs.launch import Node, Order, Word, driver_id, job_of
 from automata_svc.jobs.local import LocalService
 from automata_svc.jobs.moves import faults_in_a_row, move
-from automata_svc.jobs.reconcile import LEASELESS_S, LEAVE_S, PENDING_S, START_S, Seen, next_step
+from automata_svc.jobs.reconcile import (
+    LEASELESS_S,
+    LEAVE_S,
+    PENDING_S,
+    START_S,
+    Seen,
+    how_it_ended,
+    next_step,
+)
 from automata_svc.jobs.tenancy import Caller
 from automata_svc.jobs.workplace import WORKPLACES
 from automata_svc.tuning.inputs import VERBS
@@ -182,6 +191,42 @@ def test_while_ray_is_away_jobs_wait_for_it(world):
     assert world.head(job).state == "STARTING"
 
 
+def test_a_job_whose_driver_died_with_its_ray_says_what_it_waits_for(world):
+    first = world.submit("first")
+    world.steps()
+    second = world.submit("second")
+    world.cluster.is_away = True
+    world.cluster.launcher = lambda: world.cluster  # as of a cluster: its address is always there
+    world.steps()
+    said = [json.loads(world.head(one).waiting)["for"] for one in (first, second)]
+    assert said == [
+        "Ray, for its driver: Ray cannot be reached", "Ray: Ray cannot be reached"
+    ]  # fmt: skip
+    assert world.head(second).state == "QUEUED"  # nothing is started on a Ray that is away
+    world.cluster.is_away = False
+    world.steps(2)
+    assert world.head(first).waiting is world.head(second).waiting is None
+
+
+def test_a_ray_that_does_not_answer_is_asked_once_in_a_pass_and_not_for_each_job(world):
+    for name in ("first", "second"):
+        world.submit(name)
+    world.steps()
+    asked: list[str] = []
+
+    def silent(driver: str) -> Word | None:
+        asked.append(driver)
+        raise Unavailable("half a minute went by")
+
+    world.cluster.look = silent
+    world.steps()
+    assert len(asked) == 1
+
+
+def test_an_answer_of_ray_is_not_waited_for_until_another_controller_leads():
+    assert launch.CONNECT_S + launch.ANSWER_S < controller.LEASE_S - controller.RENEW_S
+
+
 def test_a_job_of_a_command_line_is_never_adopted(world):
     job = world.service.submit(job_text(), "job.yaml")
     world.steps(3)
@@ -314,6 +359,26 @@ def test_a_job_that_cannot_be_stored_is_paused_in_the_end_and_not_failed(service
     assert head.state == "PAUSED" and "no space left" in json.loads(head.summary)["reason"]
 
 
+def test_a_job_whose_drivers_cannot_reach_the_database_is_paused_in_the_end_and_not_failed(world):
+    """As where its tables are of a newer version than what runs on the cluster's nodes."""
+    job = world.submit()
+    for attempt in range(1, 6):
+        world.steps(2)
+        world.cluster.ends(f"{job}-a{attempt}", message=NEWER)
+    world.steps(2)
+    assert world.head(job).state == "PAUSED"
+    assert json.loads(world.head(job).summary)["reason"] == (
+        "5 drivers in a row got no further; the last: driver 5 did not reach the database or the "
+        "store: the database x on y:5432 has tables of a newer automata_svc"
+    )
+
+
+NEWER = """Job entrypoint command failed with exit code 5, last available logs (truncated):
+Running entrypoint for job job-a1: exec python -m automata_svc.driver --job job --attempt 1
+the database x on y:5432 has tables of a newer automata_svc
+"""
+
+
 def move_by_hand(world: World, job: str, verb: str, reason: str) -> bool:
     from automata_svc.jobs.drive import command_without_driver
 
@@ -396,6 +461,51 @@ def test_a_controller_that_is_overtaken_during_a_pass_ends_it(world, monkeypatch
     assert world.head(second).driver_id is None and len(world.cluster.submitted) == 1
 
 
+def test_a_controller_that_was_overtaken_takes_back_nothing_that_the_next_has_done(
+    world, monkeypatch
+):
+    """As where it was frozen while it started a driver, and goes on half a minute later."""
+    first, second = world.submit("first"), world.submit("second")
+    other, submit = world.another("another"), world.cluster.submit
+
+    def frozen(order: Order) -> None:
+        monkeypatch.setattr(world.cluster, "submit", submit)
+        submit(order)
+        world.service.database.release_named("controller", 1)  # as good as over
+        other.step()
+        world.cluster.ends(driver_id(second, 1))
+        other.step()
+        other.step()
+
+    monkeypatch.setattr(world.cluster, "submit", frozen)
+    world.steps()
+    assert other.leads and not world.controller.leads
+    assert [world.head(one).driver_id for one in (first, second)] == [
+        driver_id(first, 1), driver_id(second, 2)
+    ]  # fmt: skip
+    assert world.head(second).slots == 1 and world.head(second).state == "STARTING"
+
+
+def test_a_driver_that_an_overtaken_controller_saw_ended_is_not_replaced_twice(world, monkeypatch):
+    monkeypatch.setattr("automata_svc.jobs.controller.RENEW_S", 0.0)
+    job = world.submit()
+    world.steps()
+    other, look = world.another("another"), world.cluster.look
+    world.cluster.ends(driver_id(job, 1))
+
+    def frozen(driver: str) -> Word | None:
+        monkeypatch.setattr(world.cluster, "look", look)
+        seen = look(driver)
+        world.controller.release()
+        other.step()
+        return seen
+
+    monkeypatch.setattr(world.cluster, "look", frozen)
+    world.steps()
+    head = world.head(job)
+    assert (head.state, head.driver_id) == ("STARTING", driver_id(job, 2))
+
+
 def test_a_new_controller_finds_everything_as_it_is(world):
     job = world.submit()
     world.steps()
@@ -421,6 +531,19 @@ def test_drivers_that_nobody_waits_for_are_stopped(world):
 
 
 # ---- commands -----------------------------------------------------------------------------------
+
+
+def test_a_driver_that_does_not_go_is_asked_again_and_spoken_of_once(world, caplog):
+    world.submit()
+    world.steps()
+    world.cluster.stop = world.cluster.stopped.append  # it hangs
+    world.clock.ahead = 400.0
+    with caplog.at_level("WARNING", "automata.controller"):
+        world.steps(3)
+    assert len(world.cluster.stopped) == 3
+    assert [r.getMessage().partition(": ")[2] for r in caplog.records] == [
+        "stops its driver: driver 1 did not begin within 300 s"
+    ]
 
 
 def test_a_paused_job_waits_in_the_queue_again_when_it_is_resumed(world):
@@ -581,6 +704,16 @@ def test_only_a_driver_that_failed_is_blamed():
     )
     assert gone is not None and not gone.fault
     assert failed is not None and failed.fault and "last words" in failed.reason
+
+
+def test_what_a_driver_said_last_but_its_code_is_why_it_failed():
+    said = (
+        "Job entrypoint command failed with exit code 1, last available logs:\n"
+        "2026-01-31T12:00:05Z ends: the database x on y:1: Connection refused\n"
+        "2026-01-31T12:00:05Z ended with code 1\n"
+    )
+    words = how_it_ended(Word("job-a1", "FAILED", said))
+    assert words == "failed: ends: the database x on y:1: Connection refused"
 
 
 def test_every_verb_leads_where_the_table_of_moves_allows():

@@ -132,7 +132,7 @@ def test_many_followers_are_one_question_to_the_database(database, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [Unavailable("it restarts"), RuntimeError("a mistake of ours")])
-def test_readers_wait_while_the_database_is_away(database, monkeypatch, error):
+def test_readers_wait_while_the_database_is_away(database, monkeypatch, error, caplog):
     monkeypatch.setattr(module, "AWAY_S", 0.02)
     job, token = job_in(database)
     last_seqs = database.last_seqs
@@ -162,7 +162,10 @@ def test_readers_wait_while_the_database_is_away(database, monkeypatch, error):
         monkeypatch.setattr(database, "last_seqs", last_seqs)
         return await reader
 
-    assert asyncio.run(scene()) == (numbers(1, 6), "SUCCEEDED")
+    with caplog.at_level("WARNING", "automata.feed"):
+        assert asyncio.run(scene()) == (numbers(1, 6), "SUCCEEDED")
+    if isinstance(error, Unavailable):  # and it is said once, however often they asked
+        assert [one.getMessage().rpartition(": ")[2] for one in caplog.records] == ["it restarts"]
 
 
 def test_a_deleted_job_is_said_to_be_gone(database):

@@ -16,7 +16,7 @@ import pytest
 
 from automata_svc.database import DeliveryRow, open_database
 from automata_svc.database.store import Database
-from automata_svc.errors import SpecError
+from automata_svc.errors import SpecError, Unavailable
 from automata_svc.jobs.addresses import AddressPolicy
 from automata_svc.jobs.hosted import Hosted
 from automata_svc.jobs.housekeeping import Housekeeping
@@ -417,6 +417,30 @@ def test_the_worker_delivers_until_it_is_stopped(
         worker.stop()
     assert only(database).status == "delivered"
     database.take_named("webhooks", "another", 60.0)  # the lease was given back
+
+
+def test_a_worker_says_once_that_the_database_is_away_and_delivers_when_it_is_back(
+    database: Database, receiver: Receiver, clock: Clock, monkeypatch, caplog
+) -> None:
+    worker = WebhookWorker(database, sender(clock), "me", every_s=0.01)
+    database.add_delivery(row(receiver.url))
+    tries = iter(range(5))
+    take_named = database.take_named
+
+    def away(*asked: object) -> int:
+        if next(tries, None) is None:
+            return take_named(*asked)
+        raise Unavailable("it restarts")
+
+    monkeypatch.setattr(database, "take_named", away)
+    with caplog.at_level("WARNING", "automata.webhooks"):
+        worker.start()
+        try:
+            while only(database).status == "waiting":
+                pass
+        finally:
+            worker.stop()
+    assert [one.getMessage() for one in caplog.records] == ["webhooks wait: it restarts"]
 
 
 def test_a_worker_that_is_to_stop_begins_nothing_more(

@@ -42,7 +42,7 @@ EXAMPLE_JOB: dict[str, Any] = {
 
 
 class Waiting(Answer):
-    """Why a job does not run yet."""
+    """Why a job does not run, or not on."""
 
     for_: Annotated[
         str,
