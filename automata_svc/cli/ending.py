@@ -12,10 +12,9 @@ from pathlib import Path
 
 import click
 
-from automata_svc.cli.world import World, world_of
+from automata_svc.cli.main import INTERRUPTED
+from automata_svc.cli.world import World, forget_stdout, world_of
 from automata_svc.errors import AutomataError
-
-INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 
 @contextmanager
@@ -33,8 +32,7 @@ def ends_well(ctx: click.Context) -> Iterator[None]:
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
     except BrokenPipeError:  # the reader went away (`automata trials JOB | head`): nobody to tell
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
+        forget_stdout()
         ctx.exit(0)
     except Exception as error:
         world.error(_unexpected(world, error))
