@@ -67,7 +67,7 @@ def find_template(name_or_path: str, settings: Settings) -> Template:
         NotFound: there is no such file.
         SpecError: the file is not a usable template; every mistake with its line.
     """
-    if name_or_path.endswith(".py") or "/" in name_or_path:
+    if is_path(name_or_path):
         path = Path(name_or_path).expanduser()
         if not path.is_file():
             raise NotFound(f"template '{name_or_path}': there is no such file")
@@ -76,6 +76,11 @@ def find_template(name_or_path: str, settings: Settings) -> Template:
     if name_or_path not in files:
         raise UnknownName("template", name_or_path, files, pointer="trial.template")
     return read_template(files[name_or_path])
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether a file is meant, not a name."""
+    return name_or_path.endswith(".py") or "/" in name_or_path
 
 
 def list_templates(settings: Settings) -> tuple[Template, ...]:
