@@ -174,7 +174,7 @@ def _stopped(found: Found, width: int) -> Section:
         if group["kind"] == "rung":
             where, said = said.split(": ", 1)
             label = f"at {where}"
-        said = f"{said} (trial {trials}{more})"
+        said = f"{said} (trial{'s' if len(group['trials']) > 1 else ''} {trials}{more})"
         if _is_mistake(group) and (error := _error_of(found, group)):
             said += f": {error}"
         rows.append((str(group["count"]), label, said))
@@ -304,7 +304,7 @@ def _path(answer: Why, width: int) -> list[str]:
 def _rung_title(answer: Why) -> str:
     share = fig.share(answer.rung_share) if answer.rung_share is not None else ""
     then = "when that was decided" if answer.cutoff is not None else "as it stands"
-    return f"Rung {answer.rung} (share {share}), {answer.size} trials, {then}"
+    return f"Rung {answer.rung} (share {share}), {fig.counted(answer.size, 'trial')}, {then}"
 
 
 def _rung_table(answer: Why, whole: bool) -> list[str]:

@@ -78,6 +78,16 @@ def test_what_a_plan_warns_of_is_said_before_the_job_is_handed_over(
     assert "warning" not in done.stdout
 
 
+def test_three_prices_side_by_side_fit_a_terminal(home: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    free = JOB.replace("  scheduler: {shares: [0.1, 0.3], keep: [2, 1]}\n", "")
+    free = free.replace("epochs: 4", "epochs: 1000").replace(", batch_size: [16, 32]", "")
+    file.write_text(free.replace("trials: 4", "trials: 27"))
+    shown = automata("plan", str(file), "--price", "1.5,2.5,5").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "0.06 points" in shown and "7 % of jobs" in shown and "<1 % of jobs" in shown
+
+
 def test_earlier_jobs_of_the_name_are_said_in_one_line(home: Settings, tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(JOB)
