@@ -415,6 +415,11 @@ def test_an_empty_split_is_said(tmp_path):
     assert "empty" in found["spec.trial.dataset"] or "no row" in found["spec.trial.dataset"]
 
 
+def test_data_of_a_kind_that_the_template_does_not_work_with_is_refused_before_it_runs():
+    found = mistakes(job_data(trial=trial(template="text_classifier", dataset="digits")))
+    assert "needs text data; 'digits' is tabular" in found["spec.trial.dataset"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
