@@ -76,7 +76,9 @@ def _best(found: Found, width: int) -> Section:
     early = f"in the search, rung {best['rung']} (share {at})" if best["rung"] else "in the search"
     values.append((metric, fig.metric(best["search_metric"]), early))
     lines += ["", *fig.fitted(values, width, right=(1,))]
-    if confirmed is None:
+    if confirmed is None and at == "1":
+        lines.append("  not confirmed: the value is the search's, of a whole training")
+    elif confirmed is None:
         lines += fig.wrapped("not confirmed: values of a search are on a part of a training", width)
     else:
         taken = f"{best['how']}; its best model stood at share {fig.share(best['share'])}"
@@ -228,7 +230,7 @@ def _evidence(found: Found, width: int) -> Section:
 
 def _next(found: Found, home: str, width: int) -> Section:
     job, best = found["job_id"], found["best"]
-    rows = [("files", home)] if home else []
+    rows = [("server" if "://" in home else "files", home)] if home else []
     if found["state"] in ("PAUSED", "RUNNING", "STARTING", "QUEUED"):
         rows.append(("go on", f"automata resume {job}"))
     pruned = [
