@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from automata_svc.cli.main import INTERRUPTED
 from tests.end_to_end.conftest import at_any_parallelism, what_came_of
 from tests.end_to_end.process import Automata, Said, ended, has_events, kill
 from tests.jobs.build import job_text, trial
@@ -22,6 +21,8 @@ from tests.jobs.build import job_text, trial
 pytestmark = pytest.mark.timeout(180)
 
 IN_PROCESS = ("--runner", "inprocess")
+# Both are 130 to a shell: Python ends by the signal itself where it met an exec or an import.
+INTERRUPTED = (130, -signal.SIGINT)
 KILLS = int(os.environ.get("AUTOMATA_SOAK_KILLS", "50"))  # of the nightly soak, each with a resume
 
 
@@ -64,7 +65,7 @@ def test_ctrl_c_keeps_everything_and_says_how_to_go_on(automata, whole, events):
     automata.until(process, has_events(job, events))
     os.killpg(process.pid, signal.SIGINT)
     said = ended(process)
-    assert said.code == INTERRUPTED, said.err
+    assert said.code in INTERRUPTED, said.err
     assert f"automata resume {job}" in said.err
     assert "Traceback" not in said.err
     listed = automata.run("ls", "-o", "json")
@@ -171,7 +172,7 @@ def test_ctrl_c_at_a_terminal_ends_ray_too_and_the_job_goes_on_without_it(automa
     automata.until(process, has_events(job, 8))
     os.killpg(process.pid, signal.SIGINT)
     said = ended(process)
-    assert said.code == INTERRUPTED, said.err
+    assert said.code in INTERRUPTED, said.err
     assert f"automata resume {job}" in said.err and "Traceback" not in said.err
     said = automata.run("resume", job, *IN_PROCESS)  # a job may go on under another runner
     assert said.code == 0, said.err
