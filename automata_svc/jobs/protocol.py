@@ -202,7 +202,10 @@ class Service(Protocol):
         ...
 
     def save_best(self, job: str, folder: Path) -> list[Path]:
-        """Writes the winner: model.pt, params.json, template.py, example.py; returns the files."""
+        """Writes the winner: its template, params.json, dataset.json, model.pt, example.py.
+
+        Returns the files.
+        """
         ...
 
     def replay(self, job: str) -> list[str]:
