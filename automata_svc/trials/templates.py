@@ -73,7 +73,8 @@ def find_template(name_or_path: str, settings: Settings) -> Template:
     if is_path(name_or_path):
         path = Path(name_or_path).expanduser()
         if not path.is_file():
-            raise NotFound(f"template '{name_or_path}': there is no such file")
+            whence = "" if path.is_absolute() else f" from {Path.cwd()}"
+            raise NotFound(f"template '{name_or_path}': there is no such file{whence}")
         return read_template(path)
     files = _files(settings)
     if name_or_path not in files:
