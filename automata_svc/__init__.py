@@ -17,6 +17,8 @@ def connect(
 ) -> LocalService | RemoteService:
     """The verbs of the command line, for a notebook: plan, submit, drive, trials_frame, why …
 
+    `automata_svc/jobs/protocol.py` says what each does.
+
     Args:
         url: of a server; None: AUTOMATA_SERVER, or a live server of AUTOMATA_HOME, else jobs of
             this machine.

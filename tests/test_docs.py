@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from automata_svc.cli.main import COMMANDS
+from automata_svc.cli.commands import COMMANDS
 from automata_svc.datasets import SOURCES
 from automata_svc.selection import STRATEGIES
 from automata_svc.settings import Settings

@@ -12,6 +12,8 @@ from torch.nn.functional import cross_entropy
 
 from automata_svc.trials import Trial, TrialParams, weighted_mean
 
+KIND = "text"  # of data; a job with another kind is refused before it runs
+
 
 class Params(TrialParams):
     """What a job can search or set; types and defaults are read without running the file."""

@@ -11,7 +11,13 @@ _REF = "#/components/schemas/{model}"
 
 
 def with_components(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the models that are named by hand."""
+    """The document with the models that are named by hand, and headings that say the operation.
+
+    Made of a function's name, half of the lists would be called "Ls".
+    """
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for model in (Problem, TuneJob):
         made = model.model_json_schema(ref_template=_REF)

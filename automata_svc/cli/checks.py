@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Literal
 
 from automata_svc.errors import AutomataError
+from automata_svc.results.figures import counted
 from automata_svc.settings import Settings
 
 Mark = Literal["ok", "note", "problem"]
@@ -100,7 +101,7 @@ def _database(settings: Settings) -> tuple[Mark, str, str]:
 
     with open_database(settings.database_url) as database:
         jobs = database.list_jobs()
-    return "ok", f"{settings.database_url}, {len(jobs)} jobs", ""
+    return "ok", f"{settings.database_url}, {counted(len(jobs), 'job')}", ""
 
 
 def _store(settings: Settings) -> tuple[Mark, str, str]:

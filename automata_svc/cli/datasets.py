@@ -164,7 +164,7 @@ def show(
     if shape.vocabulary:
         rows.insert(5, ("vocabulary", f"{fig.count(shape.vocabulary)} tokens"))
     world.say(shape.name)
-    for line in fig.table(rows):
+    for line in fig.fitted(rows, world.width):
         world.say(line)
     for note in shape.notes:
         for line in fig.wrapped(note, world.width, indent="  - "):

@@ -8,6 +8,7 @@ from automata_svc.cli.examples import examples
 from automata_svc.cli.options import output_option, where_options
 from automata_svc.cli.world import World, world_of
 from automata_svc.errors import AutomataError
+from automata_svc.results import figures as fig
 
 
 class Ailing(AutomataError):
@@ -43,9 +44,12 @@ def _check(world: World, form: str) -> None:
         found = run(check, world.settings)
         findings.append(found)
         if form == "table":
-            world.say(f"{found.mark:8} {found.name:12} {found.said}")
+            head = f"{found.mark:8} {found.name:12} "
+            for line in fig.wrapped(found.said, world.width, indent=head):
+                world.say(line)
             if found.todo:
-                world.say(f"{'':21} do: {found.todo}")
+                for line in fig.wrapped(f"do: {found.todo}", world.width, " " * len(head)):
+                    world.say(line)
     if form != "table":
         world.say_data([vars(found) for found in findings], form)
     problems = [found.name for found in findings if found.mark == "problem"]

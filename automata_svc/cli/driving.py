@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
-from automata_svc.cli.ending import INTERRUPTED
+from automata_svc.cli.main import INTERRUPTED
 from automata_svc.cli.reporting import say_report
 from automata_svc.cli.watching import watching
 from automata_svc.cli.world import World
+from automata_svc.errors import Unavailable
 from automata_svc.results.result import result
 from automata_svc.tuning.state import JobState
 
@@ -33,7 +34,11 @@ def say_end(ctx: click.Context, world: World, job: str, state: JobState, form: s
     if state.state == PAUSED:
         why = f": {state.halted}" if state.halted else ""
         world.note(f"paused{why}; everything is kept. Go on with: automata resume {job}")
-    say_report(world, result(state, world.service.spec(job)), form)
+    try:
+        say_report(world, result(state, world.service.spec(job)), form)
+    except Unavailable as error:
+        said = f"job {job} {state.state.lower()} and is kept; automata show {job} shows its report"
+        raise Unavailable(f"{error}; {said}") from error
     if state.halted:
         ctx.exit(FAILED)
     if state.state in ("FAILED", "CANCELLED"):

@@ -9,13 +9,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from automata_svc.cli.world import World, world_of
+from automata_svc.cli.main import INTERRUPTED
+from automata_svc.cli.world import World, forget_stdout, world_of
 from automata_svc.errors import AutomataError
-
-INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
 
 @contextmanager
@@ -24,21 +24,35 @@ def ends_well(ctx: click.Context) -> Iterator[None]:
     world = world_of(ctx)
     try:
         yield
+    except KeyboardInterrupt:
+        _say_interrupted(world, ctx)
     except AutomataError as error:
+        if _came_of_an_interrupt(error):
+            _say_interrupted(world, ctx)
         world.error(str(error))
         ctx.exit(error.exit_code)
-    except KeyboardInterrupt:
-        world.note("interrupted")
-        ctx.exit(INTERRUPTED)
     except (click.ClickException, click.Abort, click.exceptions.Exit):
         raise
     except BrokenPipeError:  # the reader went away (`automata trials JOB | head`): nobody to tell
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
+        forget_stdout()
         ctx.exit(0)
     except Exception as error:
+        if _came_of_an_interrupt(error):
+            _say_interrupted(world, ctx)
         world.error(_unexpected(world, error))
         ctx.exit(1)
+
+
+def _say_interrupted(world: World, ctx: click.Context) -> NoReturn:
+    world.note("interrupted")
+    ctx.exit(INTERRUPTED)
+
+
+def _came_of_an_interrupt(error: BaseException | None) -> bool:
+    """Whether a library, or the tidying up, made another error of a Ctrl-C."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _unexpected(world: World, error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -127,8 +127,8 @@ def _price(view: PlanView, width: int) -> list[str]:
 def _expected(expected: Mapping[str, Any]) -> str:
     where = f", measured on {expected['where']}" if expected.get("where") else ""
     return (
-        f"mean regret {expected['mean_regret']:.2g} points of test accuracy, "
-        f"{expected['misses']:.0%} of jobs lose more than .5{where}"
+        f"mean regret {expected['mean_regret']:.2f} points of test accuracy, "
+        f"{fig.percent(expected['misses'])} of jobs lose more than .5{where}"
     )
 
 
@@ -185,15 +185,19 @@ _ROWS = (
     ("in all", lambda view: f"{fig.price(view.price)} trainings"),
     ("search", lambda view: fig.price(view.price_search)),
     ("confirmation", lambda view: fig.price(view.price_confirm)),
-    ("shares", lambda view: " ".join(fig.share(line.share) for line in view.rungs)),
+    ("shares, %", lambda view: " ".join(fig.share(100 * line.share) for line in view.rungs)),
     ("trials", lambda view: " ".join(str(line.trials) for line in view.rungs)),
     ("confirmed", lambda view: view.rungs[-1].keep if view.rungs and view.rungs[-1].keep else "1"),
     ("steps at rung 1", lambda view: _span(view.rungs[0].steps) if view.rungs else ""),
-    ("mean regret", lambda view: _measured(view, "mean_regret", "{:.2g} points")),
-    ("lose > .5", lambda view: _measured(view, "misses", "{:.0%} of jobs")),
+    ("mean regret", lambda view: _measured(view, "mean_regret", "{:.2f} points".format)),
+    ("lose > .5", lambda view: _measured(view, "misses", _of_jobs)),
     ("warnings", lambda view: len(view.warnings) or ""),
 )
 
 
-def _measured(view: PlanView, key: str, form: str) -> str:
-    return form.format(view.expected[key]) if view.expected is not None else "not measured"
+def _of_jobs(part: float) -> str:
+    return f"{fig.percent(part)} of jobs"
+
+
+def _measured(view: PlanView, key: str, shown: Callable[[float], str]) -> str:
+    return shown(view.expected[key]) if view.expected is not None else "not measured"

@@ -67,11 +67,13 @@ def milestone(state: JobState, event: ev.Event) -> str | None:
 def rung_line(state: JobState, rung: int) -> str:
     """A rung that has decided (from 0)."""
     row = rung_rows(state)[rung]
+    goes = "goes" if row["went_on"] == 1 else "go"
     best = ""
     if row["best"] is not None:
         value = fig.metric(row["best"]["metric"])
         best = f", best {state.plan.metric} {value} (trial {row['best']['trial']})"
+    trials = fig.counted(row["arrived"], "trial")
     return (
-        f"rung {row['rung']} (share {fig.share(row['share'])}): {row['arrived']} trials, "
-        f"{row['went_on']} go on{best}; price {fig.price(state.price)}"
+        f"rung {row['rung']} (share {fig.share(row['share'])}): {trials}, "
+        f"{row['went_on']} {goes} on{best}; price {fig.price(state.price)}"
     )

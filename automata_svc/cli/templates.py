@@ -12,7 +12,7 @@ import click
 from automata_svc.cli.examples import examples
 from automata_svc.cli.group import Group
 from automata_svc.cli.options import output_option, where_options
-from automata_svc.cli.pushing import http_of, listed, project_option, push
+from automata_svc.cli.pushing import found, http_of, listed, project_option, push
 from automata_svc.cli.world import World, world_of
 from automata_svc.errors import Conflict, NotFound
 from automata_svc.results import figures as fig
@@ -20,6 +20,7 @@ from automata_svc.trials.templates import (
     Template,
     broken_templates,
     find_template,
+    is_path,
     list_templates,
 )
 
@@ -62,11 +63,11 @@ def ls(ctx: click.Context, form: str, project: str | None) -> None:
         else:
             _say(world, [(one["ref"], one["summary"], one["params"]) for one in items])
         return
-    found = list_templates(world.settings)
+    here = list_templates(world.settings)
     if form != "table":
-        world.say_data([_as_data(template) for template in found], form)
+        world.say_data([_as_data(template) for template in here], form)
     else:
-        _say(world, [(one.name, one.summary, _as_data(one)["params"]) for one in found])
+        _say(world, [(one.name, one.summary, _as_data(one)["params"]) for one in here])
     for broken in broken_templates(world.settings):
         world.note(f"not usable: {broken.error}")
 
@@ -91,28 +92,41 @@ def _say(world: World, rows: Sequence[tuple[str, str, Any]]) -> None:
     epilog=examples(
         ("automata templates cp tabular_mlp ./mine.py", "then edit it"),
         ("automata templates cp tabular_mlp ./mine.py --force", "over what is there"),
+        ("automata templates cp NAME@SHA256 ./mine.py --server URL", "one that was pushed"),
     ),
 )
 @click.argument("name")
 @click.argument("to", type=click.Path(path_type=Path), metavar="FILE.py")
 @click.option("--force", is_flag=True, help="Overwrite FILE.py.")
+@where_options
+@project_option
 @click.pass_context
-def cp(ctx: click.Context, name: str, to: Path, force: bool) -> None:
+def cp(ctx: click.Context, name: str, to: Path, force: bool, project: str | None) -> None:
     """Copy template NAME to FILE.py, to be edited and used as `template: ./FILE.py`."""
     world = world_of(ctx)
-    template = find_template(name, world.settings)
-    target = to / f"{template.name}.py" if to.is_dir() else to
+    called, text = _text(world, name, project)
+    target = to / f"{called}.py" if to.is_dir() else to
     if target.suffix != ".py":
         raise click.UsageError(f"'{target}': a template is a Python file; name it {target}.py", ctx)
     if target.exists() and not force:
         raise Conflict(f"{target} exists; name another file, or add --force to overwrite it")
     if not target.parent.is_dir():
         raise NotFound(f"{target}: there is no folder {target.parent}")
-    target.write_text(template.text, encoding="utf-8")
+    target.write_text(text, encoding="utf-8")
     shown = target if target.is_absolute() else Path(f"./{target}")
-    world.say(f"copied {template.name} to {target}; edit it, then:")
+    world.say(f"copied {called} to {target}; edit it, then:")
     world.say(f"  automata templates check {target}")
     world.say(f"  automata tune JOB.yaml --set trial.template={shown}")
+
+
+def _text(world: World, name: str, project: str | None) -> tuple[str, str]:
+    """The name and the text of one that `ls` lists, or that lies in a file here."""
+    http = None if is_path(name) else http_of(world)
+    if http is not None:
+        one = found(http, "/v1/templates", name, project)
+        return one["name"], one["text"]
+    template = find_template(name, world.settings)
+    return template.name, template.text
 
 
 @command.command(

@@ -15,8 +15,9 @@ from automata_svc.cli.options import (
     set_option,
 )
 from automata_svc.cli.submitting import submitted
-from automata_svc.cli.world import world_of
+from automata_svc.cli.world import World, world_of
 from automata_svc.errors import SpecError
+from automata_svc.jobs.protocol import JobRow
 
 
 @click.command(
@@ -45,22 +46,34 @@ def command(
     """
     world = world_of(ctx)
     text, source = read_job(file)
-    service = world.service
     job = submitted(world, text, source, sets, quiet)
+    service = world.service
     row = service.find(job)
     world.note(f"{row.name}: {job}")
-    for other in service.jobs(project=row.project, name=row.name):
-        if other.id != job and other.state in _UNFINISHED:
-            world.note(
-                f"an earlier job of this name is unfinished: {other.id} ({other.state}); "
-                f"`automata resume {other.id}` goes on with it. This is a new job."
-            )
+    _say_earlier(world, row)
     try:
         drive_and_report(ctx, world, job, row.name, runner, quiet, form)
     except SpecError as error:  # e.g. a trial that asks for more than this machine has
         if service.runs_here and service.find(job).state == "QUEUED":
             service.stop(job, f"it cannot run here: {error}")
         raise
+
+
+def _say_earlier(world: World, row: JobRow) -> None:
+    """That jobs of this name wait to be gone on with, where the user may have meant to."""
+    named = world.service.jobs(project=row.project, name=row.name)
+    others = [one for one in named if one.id != row.id and one.state in _UNFINISHED]
+    if not others:
+        return
+    newest = others[0]
+    which = f"{newest.id} ({newest.state}); `automata resume {newest.id}` goes on with it"
+    if len(others) == 1:
+        world.note(f"an earlier job of this name is unfinished: {which}. This is a new job.")
+    else:
+        world.note(
+            f"{len(others)} earlier jobs of this name are unfinished, the newest: {which}. "
+            "This is a new job; `automata ls` shows them."
+        )
 
 
 _UNFINISHED = frozenset({"QUEUED", "STARTING", "RUNNING", "PAUSED", "STOPPING"})

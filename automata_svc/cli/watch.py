@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from automata_svc.cli.driving import say_end
-from automata_svc.cli.ending import INTERRUPTED
 from automata_svc.cli.examples import examples
+from automata_svc.cli.main import INTERRUPTED
 from automata_svc.cli.options import job_argument, output_option, quiet_option
 from automata_svc.cli.watching import watching
 from automata_svc.cli.world import world_of

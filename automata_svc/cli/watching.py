@@ -96,9 +96,10 @@ def _started(state: JobState) -> str:
     driver = state.drivers[-1] if state.drivers else None
     where = ""
     if driver is not None:
-        where = f" on {driver.runner}, {driver.slots} slot{'s' if driver.slots != 1 else ''}"
+        where = f" on {driver.runner}, {fig.counted(driver.slots, 'slot')}"
     again = f", going on at price {fig.price(state.price)}" if len(state.drivers) > 1 else ""
-    return f"started{where}: {state.plan.trials} trials, {len(state.rungs)} rungs{again}"
+    trials, rungs = fig.counted(state.plan.trials, "trial"), fig.counted(len(state.rungs), "rung")
+    return f"started{where}: {trials}, {rungs}{again}"
 
 
 def _closed(state: JobState, events: Sequence[ev.Event]) -> list[int]:

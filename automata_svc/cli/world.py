@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from automata_svc.errors import Unavailable
 from automata_svc.jobs.connecting import Where
 from automata_svc.results.figures import ASCII
 from automata_svc.settings import Settings
@@ -71,8 +72,19 @@ class World:
     # ---- saying things ---------------------------------------------------------------------------
 
     def say(self, text: str = "") -> None:
-        """An answer, on stdout."""
-        _write(sys.stdout, text)
+        """An answer, on stdout.
+
+        Raises:
+            BrokenPipeError: nobody reads on.
+            Unavailable: it cannot be written: a full disk.
+        """
+        try:
+            _write(sys.stdout, text)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            forget_stdout()
+            raise Unavailable(f"the answer could not be written: {error.strerror}") from error
 
     def note(self, text: str) -> None:
         """Something beside the answer, on stderr; where nobody reads on, nothing ends for it."""
@@ -127,6 +139,11 @@ def world_of(ctx: click.Context) -> World:
         world = World()
         ctx.find_root().obj = world
     return world
+
+
+def forget_stdout() -> None:
+    """Lets what is still to be written there vanish: Python would try once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _write(stream: IO[str], text: str) -> None:

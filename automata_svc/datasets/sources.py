@@ -87,7 +87,8 @@ def find(source: Source, settings: Settings) -> Found:
     if problems:
         raise SpecError(problems)
     if absent := [str(path) for path in paths.values() if not path.is_file()]:
-        raise NotFound(f"dataset: no such file: {', '.join(absent)}")
+        whence = "" if all(map(os.path.isabs, absent)) else f" from {Path.cwd()}"
+        raise NotFound(f"dataset: no such file{whence}: {', '.join(absent)}")
     files = {"train" if key == "path" else key: path for key, path in paths.items()}
     read = partial(READERS[endings["path"] or ""], files, source.target)
     rule = f"{endings['path']} {','.join(files)} target={source.target}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from automata_svc.errors import Replayed
@@ -112,7 +113,7 @@ class LocalService:
     # ---- before it runs
     # ---------------------------------------------------------------------------
 
-    def plan(self, text: str, source: str, overrides: Sequence[str] = ()) -> PlanView:
+    def plan(self, text: str, source: str = "", overrides: Sequence[str] = ()) -> PlanView:
         """What a job file would do, and cost. Starts nothing.
 
         Raises:
@@ -122,7 +123,7 @@ class LocalService:
 
         return plan_view(self._planned(parse_job(text, source, overrides), source), self.store)
 
-    def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
+    def submit(self, text: str, source: str = "", overrides: Sequence[str] = ()) -> str:
         """Stores a checked job, QUEUED, with its plan and its template's text.
 
         Raises:
@@ -387,8 +388,9 @@ def _source_of(record: StoredJob) -> str:
 def _row(record: JobHead) -> JobRow:
     summary = json.loads(record.summary)
     summary.pop("counts", None)  # for totals over all jobs
-    if record.driver == "cli" and record.state in _DRIVEN and not _has_driver(record):
-        summary["waiting"] = f"its driver has ended; go on with: automata resume {record.id}"
+    if record.driver == "cli" and record.state in _WITHOUT_DRIVER and not _has_driver(record):
+        why = _WITHOUT_DRIVER[record.state]
+        summary["waiting"] = f"{why}; go on with: automata resume {record.id}"
     return JobRow(
         id=record.id,
         name=record.name,
@@ -402,7 +404,15 @@ def _row(record: JobHead) -> JobRow:
     )
 
 
-_DRIVEN = frozenset({"STARTING", "RUNNING", "STOPPING"})
+# What a command line's job lacks in a state that it does not leave by itself.
+_WITHOUT_DRIVER: Mapping[str, str] = MappingProxyType(
+    {
+        "QUEUED": "nobody has started it",
+        "STARTING": "its driver has ended",
+        "RUNNING": "its driver has ended",
+        "STOPPING": "its driver has ended",
+    }
+)
 
 
 def _has_driver(record: JobHead) -> bool:

@@ -122,6 +122,9 @@ def _here(
 ) -> _Parts | None:
     template = _template(job, settings, bundles, problems)
     shape = _shape(job, settings, bundles, problems)
+    if template is not None and shape is not None and template.kind not in (None, shape.kind):
+        needs = f"template '{template.name}' needs {template.kind} data"
+        problems.append(Problem("spec.trial.dataset", f"{needs}; '{shape.name}' is {shape.kind}"))
     code = _code(job, bundles, problems)
     problems.extend(check_runtime_env(job.spec.trial.runtime_env, settings))
     fixed: dict[str, Any] = {}

@@ -76,11 +76,16 @@ Watcher = Callable[[JobState, Sequence[Event]], None]
 class Service(Protocol):
     """Raises automata_svc.errors; a job is named by its id, a unique prefix of it, or its name."""
 
-    def plan(self, text: str, source: str, overrides: Sequence[str] = ()) -> PlanView:
-        """Checks a job file and says what it would do. SpecError carries all mistakes."""
+    def plan(self, text: str, source: str = "", overrides: Sequence[str] = ()) -> PlanView:
+        """Checks a job file's text and says what it would do. SpecError carries all mistakes.
+
+        Args:
+            source: what messages call it, as in "job.yaml".
+            overrides: as `--set` takes them, as in "budget.price=1.5".
+        """
         ...
 
-    def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
+    def submit(self, text: str, source: str = "", overrides: Sequence[str] = ()) -> str:
         """Stores a job, QUEUED, with its plan and its template's text; returns its id."""
         ...
 
@@ -197,7 +202,10 @@ class Service(Protocol):
         ...
 
     def save_best(self, job: str, folder: Path) -> list[Path]:
-        """Writes the winner: model.pt, params.json, template.py, example.py; returns the files."""
+        """Writes the winner: its template, params.json, dataset.json, model.pt, example.py.
+
+        Returns the files.
+        """
         ...
 
     def replay(self, job: str) -> list[str]:

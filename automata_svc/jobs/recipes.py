@@ -47,7 +47,10 @@ class Recipe:
 # Chosen on seven pools, by misses averaged over rungs moved by √2 either way, so that no single
 # lucky checkpoint chooses (on checkpoints as recorded, a table can look twice as good as it is).
 # Expected is over pools that nothing was decided on, one a dataset, each counting the same.
-_MEASURED = "letter, connect4, fashion_mnist: 3 pools of 60 to 81 configurations, 100 jobs each"
+_MEASURED = (
+    "letter, connect4, fashion_mnist: 3 pools of 60 to 81 configurations, 100 jobs of "
+    f"{TRIALS} trials each"
+)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {

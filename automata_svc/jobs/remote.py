@@ -72,12 +72,12 @@ class RemoteService:
 
     # ---- before it runs -------------------------------------------------------------------------
 
-    def plan(self, text: str, source: str, overrides: Sequence[str] = ()) -> PlanView:
+    def plan(self, text: str, source: str = "", overrides: Sequence[str] = ()) -> PlanView:
         """What the server says that a job would do. What it names by path is pushed first."""
         answer = self._post_job(text, source, overrides, {"validate_only": "true"}, {})
         return _plan_view(read(Plan, answer))
 
-    def submit(self, text: str, source: str, overrides: Sequence[str] = ()) -> str:
+    def submit(self, text: str, source: str = "", overrides: Sequence[str] = ()) -> str:
         """Queues a job; what it names by path is pushed first, and named by its content."""
         answer = self._post_job(text, source, overrides, {}, {"Idempotency-Key": new_key()})
         return read(Job, answer).id

@@ -69,5 +69,5 @@ def choose_subset(
         options=options,
         encoder=encoder,
         select_every=spec.select_every or default,
-        select_reason=f"default: every {default} walk(s) of the subset",
+        select_reason=f"default: every {'pass' if default == 1 else f'{default} passes'}",
     )

@@ -189,8 +189,9 @@ class RayWorkplace:
         ray: RaySettings | None = None,
         prints: Callable[[int, str], None] | None = None,
     ) -> None:
-        from automata_svc.tuning.runners.ray import RayRunner
-        from automata_svc.tuning.runners.ray_host import RayHost
+        with interrupts_held():  # Ray goes on where Ctrl-C meets its loading, as if there was none
+            from automata_svc.tuning.runners.ray import RayRunner
+            from automata_svc.tuning.runners.ray_host import RayHost
 
         self._host = RayHost(ray or _private(plan))
         self._host.prewarm()

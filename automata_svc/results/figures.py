@@ -26,7 +26,9 @@ def share(value: float) -> str:
 
 
 def price(value: float) -> str:
-    """In full trainings: 0.0431 → 0.043, 2.314 → 2.31, 27.31 → 27.3."""
+    """In full trainings: 0.0431 → 0.043, 2.314 → 2.31, 27.31 → 27.3, 10012.3 → 10,012."""
+    if value >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.2g}" if value < 0.1 else f"{value:.3g}"
 
 
@@ -40,6 +42,16 @@ def metric(value: float | None) -> str:
 def count(value: float) -> str:
     """1234567 → 1,234,567."""
     return f"{value:,.0f}"
+
+
+def counted(number: int, thing: str) -> str:
+    """1 → 1 trial, 1234 → 1,234 trials."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def percent(part: float) -> str:
+    """0.071 → 7 %, 0.003 → <1 %."""
+    return f"{part * 100:.0f} %" if not 0 < part < 0.005 else "<1 %"
 
 
 def seconds(value: float | None) -> str:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from automata_svc.results.figures import counted
 from automata_svc.tuning.state import JobState
 
 MIN_PAIRS = 8  # below this the interval spans nearly everything, so nothing was measured
@@ -76,7 +77,7 @@ def _between(state: JobState, lower: int) -> RankEvidence:
     shares = (state.plan.rungs[lower].share, state.plan.rungs[lower + 1].share)
     where = (lower + 1, lower + 2, *shares, len(pairs))
     if len(pairs) < MIN_PAIRS:
-        note = f"not measured: {len(pairs)} trials reached both, {MIN_PAIRS} are needed"
+        note = f"not measured: {counted(len(pairs), 'trial')} reached both, {MIN_PAIRS} are needed"
         return RankEvidence(*where, None, None, None, note)
     tau = kendall_tau_b([x for x, _ in pairs], [y for _, y in pairs])
     if tau is None:

@@ -76,7 +76,9 @@ def _best(found: Found, width: int) -> Section:
     early = f"in the search, rung {best['rung']} (share {at})" if best["rung"] else "in the search"
     values.append((metric, fig.metric(best["search_metric"]), early))
     lines += ["", *fig.fitted(values, width, right=(1,))]
-    if confirmed is None:
+    if confirmed is None and at == "1":
+        lines.append("  not confirmed: the value is the search's, of a whole training")
+    elif confirmed is None:
         lines += fig.wrapped("not confirmed: values of a search are on a part of a training", width)
     else:
         taken = f"{best['how']}; its best model stood at share {fig.share(best['share'])}"
@@ -174,7 +176,7 @@ def _stopped(found: Found, width: int) -> Section:
         if group["kind"] == "rung":
             where, said = said.split(": ", 1)
             label = f"at {where}"
-        said = f"{said} (trial {trials}{more})"
+        said = f"{said} (trial{'s' if len(group['trials']) > 1 else ''} {trials}{more})"
         if _is_mistake(group) and (error := _error_of(found, group)):
             said += f": {error}"
         rows.append((str(group["count"]), label, said))
@@ -228,7 +230,7 @@ def _evidence(found: Found, width: int) -> Section:
 
 def _next(found: Found, home: str, width: int) -> Section:
     job, best = found["job_id"], found["best"]
-    rows = [("files", home)] if home else []
+    rows = [("server" if "://" in home else "files", home)] if home else []
     if found["state"] in ("PAUSED", "RUNNING", "STARTING", "QUEUED"):
         rows.append(("go on", f"automata resume {job}"))
     pruned = [
@@ -304,7 +306,7 @@ def _path(answer: Why, width: int) -> list[str]:
 def _rung_title(answer: Why) -> str:
     share = fig.share(answer.rung_share) if answer.rung_share is not None else ""
     then = "when that was decided" if answer.cutoff is not None else "as it stands"
-    return f"Rung {answer.rung} (share {share}), {answer.size} trials, {then}"
+    return f"Rung {answer.rung} (share {share}), {fig.counted(answer.size, 'trial')}, {then}"
 
 
 def _rung_table(answer: Why, whole: bool) -> list[str]:

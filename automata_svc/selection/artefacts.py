@@ -305,7 +305,7 @@ def show(store: BlobStore, key: str) -> Manifest:
     keys = {path.split("/")[1] for path in store.keys(FOLDER) if path.endswith("/manifest.json")}
     fitting = sorted(one for one in keys if key and one.startswith(key))
     if not fitting:
-        raise NotFound(f"no artefact '{key}' in {store.url}; {len(keys)} are there")
+        raise NotFound(f"no artefact '{key}' in {store.url}; `automata subsets ls` lists them")
     if len(fitting) > 1:
         raise SpecError(f"artefact '{key}' can be any of: {', '.join(one[:16] for one in fitting)}")
     return _read_manifest(store, fitting[0])

@@ -11,9 +11,9 @@ SCOPES: Mapping[str, str] = MappingProxyType(
     {
         "jobs:read": "look at jobs, trials, results and logs",
         "jobs:write": "submit, change, pause, resume, stop and delete jobs",
-        "trials:tell": "ask for trials and tell their results, for models trained elsewhere",
+        "trials:tell": "ask for trials and tell results of models trained elsewhere",
         "bundles:read": "list and download pushed templates, datasets and code",
-        "code:push": "push templates, datasets and code, and name packages: what the cluster runs",
+        "code:push": "push templates, data and code, name packages: what workers run",
         ADMIN: "everything, and the tokens of others",
     }
 )

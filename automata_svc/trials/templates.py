@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from automata_svc.errors import NotFound, Problem, SpecError, UnknownName
 from automata_svc.settings import Settings
 from automata_svc.trials.params import KINDS
 
 Value = int | float | str | bool
+DATA_KINDS = ("tabular", "text")  # as in datasets.types.Shape
 
 FUNCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"build": ("params", "dataset"), "train": ("trial",)}
@@ -41,6 +43,7 @@ class Template:
     summary: str  # first line of its docstring
     params: tuple[ParamDecl, ...]
     own_schedule: bool  # OWN_SCHEDULE = True: its learning rate is left alone at the finish
+    kind: str | None = None  # KIND = "text": the only kind of data it works with; None: not said
 
     @property
     def defaults(self) -> dict[str, Value]:
@@ -67,15 +70,21 @@ def find_template(name_or_path: str, settings: Settings) -> Template:
         NotFound: there is no such file.
         SpecError: the file is not a usable template; every mistake with its line.
     """
-    if name_or_path.endswith(".py") or "/" in name_or_path:
+    if is_path(name_or_path):
         path = Path(name_or_path).expanduser()
         if not path.is_file():
-            raise NotFound(f"template '{name_or_path}': there is no such file")
+            whence = "" if path.is_absolute() else f" from {Path.cwd()}"
+            raise NotFound(f"template '{name_or_path}': there is no such file{whence}")
         return read_template(path)
     files = _files(settings)
     if name_or_path not in files:
         raise UnknownName("template", name_or_path, files, pointer="trial.template")
     return read_template(files[name_or_path])
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether a file is meant, not a name."""
+    return name_or_path.endswith(".py") or "/" in name_or_path
 
 
 def list_templates(settings: Settings) -> tuple[Template, ...]:
@@ -145,7 +154,8 @@ def _parsed(raw: bytes, name: str, source: str) -> Template:
         problems.append(Problem("line 1", "no docstring; its first line says what is trained"))
     params = _params(tree, problems)
     _check_functions(tree, problems)
-    own_schedule = _own_schedule(tree, problems)
+    own_schedule = _constant(tree, "OWN_SCHEDULE", False, (True, False), problems)
+    kind = _constant(tree, "KIND", None, DATA_KINDS, problems)
     if problems:
         raise SpecError(problems, source)
     return Template(
@@ -156,6 +166,7 @@ def _parsed(raw: bytes, name: str, source: str) -> Template:
         summary=docstring.splitlines()[0],
         params=params,
         own_schedule=own_schedule,
+        kind=kind,
     )
 
 
@@ -263,19 +274,23 @@ def _check_functions(tree: ast.Module, problems: list[Problem]) -> None:
             problems.append(Problem(_at(function), f"{name} is called as {want}"))
 
 
-def _own_schedule(tree: ast.Module, problems: list[Problem]) -> bool:
-    found = False
+def _constant(
+    tree: ast.Module, name: str, default: Any, allowed: Sequence[Any], problems: list[Problem]
+) -> Any:
+    """What the module sets `name` to, which must be one of `allowed`, written out."""
+    found = default
     for node in tree.body:
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
             targets = node.targets
         elif isinstance(node, ast.AnnAssign):
             targets = [node.target]
-        if not any(isinstance(t, ast.Name) and t.id == "OWN_SCHEDULE" for t in targets):
+        if not any(isinstance(t, ast.Name) and t.id == name for t in targets):
             continue
-        value = node.value  # type: ignore[attr-defined]
-        if isinstance(value, ast.Constant) and isinstance(value.value, bool):
-            found = value.value
+        value = getattr(node.value, "value", None)  # type: ignore[attr-defined]
+        if any(type(value) is type(one) and value == one for one in allowed):
+            found = value
         else:
-            problems.append(Problem(_at(node), "OWN_SCHEDULE is True or False, nothing computed"))
+            choice = " or ".join(map(repr, allowed))
+            problems.append(Problem(_at(node), f"{name} is {choice}, nothing computed"))
     return found

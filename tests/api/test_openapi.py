@@ -37,6 +37,8 @@ def test_every_operation_has_a_name_a_summary_and_says_what_it_is_for(document):
     assert len(set(names)) == len(names)
     for where, operation in operations(document):
         assert operation["tags"] and operation["description"], where
+    headings = [operation["summary"] for _, operation in operations(document)]
+    assert len(set(headings)) == len(names) and "List templates" in headings
 
 
 def test_every_error_is_a_problem(document):

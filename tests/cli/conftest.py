@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from automata_svc.cli.main import cli
+from automata_svc.cli.commands import cli
 from automata_svc.cli.world import World
 from automata_svc.settings import Settings
 from tests.cli.fake import JOB, FakeService

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run
 
 
@@ -26,6 +28,17 @@ def test_a_file_of_the_users_is_shown_the_same_way(run: Run, tmp_path: Path) -> 
     done = run("datasets", "show", str(path), "--target", "label", "-o", "json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["n_classes"] == 2
+
+
+def test_long_names_of_classes_stay_within_the_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.csv"
+    rows = (f"{i},class-{i % 20:03d}-{'x' * 50}" for i in range(200))
+    path.write_text("a,label\n" + "\n".join(rows) + "\n")
+    monkeypatch.setenv("COLUMNS", "90")
+    shown = run("datasets", "show", str(path), "--target", "label").stdout
+    assert max(map(len, shown.splitlines())) <= 90 and "class-011" in shown
 
 
 def test_a_dataset_that_is_not_there_says_so(run: Run) -> None:

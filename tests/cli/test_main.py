@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from automata_svc.cli.main import COMMANDS, cli
+from automata_svc.cli.commands import COMMANDS, cli
 from automata_svc.settings import Settings
 from tests.cli.conftest import Run
 from tests.jobs.build import job_text
@@ -113,12 +113,50 @@ def test_a_search_goes_on_where_nobody_reads_its_progress(
     assert listed["state"] == "SUCCEEDED"
 
 
+def test_an_answer_that_cannot_be_written_is_said_and_the_job_is_kept(
+    home: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "job.json").write_text(job_text())
+    tune = f"{sys.executable} -m automata_svc.cli.main tune --local --runner inprocess"
+    done = subprocess.run(
+        ["bash", "-c", f"{tune} {tmp_path}/job.json > /dev/full"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 5, done.stderr
+    assert last.startswith("error: the answer could not be written: No space left on device; job ")
+    assert "succeeded and is kept; automata show job_" in last
+
+
+AMID_IMPORTS = """
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "automata_svc.cli.ending":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+AT_EXIT = "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60)))"
+
+
+@pytest.mark.parametrize("before", [AMID_IMPORTS, AT_EXIT], ids=["amid imports", "at exit"])
+def test_an_interrupt_before_or_after_the_command_ends_it_quietly(before: str) -> None:
+    program = (
+        "import atexit, os, signal, sys, time\nfrom automata_svc.cli.main import main\n"
+        f"{before}\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 @pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
 def test_every_help_text_is_whole_and_explains_every_option(
     path: tuple[str, ...], run: Run
 ) -> None:
     shown = run(*path, "--help").stdout.replace("[ARGS]...", "")
-    assert "..." not in shown
+    assert "..." not in shown and max(map(len, shown.splitlines())) <= 80
     with click.Context(cli) as ctx:
         one: click.Command | None = cli
         for name in path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from automata_svc.cli.main import cli
+from automata_svc.cli.commands import cli
 from automata_svc.cli.world import World
 from automata_svc.trials.templates import packaged_folder
 from tests.api.served import Served, serving
@@ -54,6 +54,17 @@ def test_a_pushed_template_is_in_the_servers_list(at: At, mine: Path) -> None:
     names = {one["ref"] for one in json.loads(at("templates", "ls", "-o", "json").stdout)}
     assert {ref, "tabular_mlp"} <= names
     assert ref not in at("templates", "ls", "--local").stdout
+
+
+def test_a_template_of_the_servers_list_is_copied_here(at: At, mine: Path, tmp_path: Path) -> None:
+    mine.write_text(mine.read_text() + "\n# ours\n")
+    ref = at("templates", "push", str(mine), "--name", "ours").stdout.strip()
+    assert at("templates", "cp", ref, str(tmp_path)).exit_code == 0
+    assert (tmp_path / "ours.py").read_text() == mine.read_text()
+    assert at("templates", "cp", "tabular_mlp", str(tmp_path)).exit_code == 0
+    done = at("templates", "cp", "ours@" + 64 * "0", str(tmp_path / "new.py"))
+    assert done.exit_code == 3 and "ours@" in done.stderr
+    assert at("templates", "cp", str(mine), str(tmp_path / "copy.py")).exit_code == 0
 
 
 def test_a_pushed_dataset_is_in_the_servers_list(at: At, tmp_path: Path) -> None:

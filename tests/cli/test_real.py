@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from automata_svc.cli.main import cli
+from automata_svc.cli.commands import cli
 from automata_svc.cli.world import World
 from automata_svc.database import this_process
 from automata_svc.jobs.local import LocalService
@@ -78,17 +78,41 @@ def test_what_a_plan_warns_of_is_said_before_the_job_is_handed_over(
     assert "warning" not in done.stdout
 
 
+def test_three_prices_side_by_side_fit_a_terminal(home: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    free = JOB.replace("  scheduler: {shares: [0.1, 0.3], keep: [2, 1]}\n", "")
+    free = free.replace("epochs: 4", "epochs: 1000").replace(", batch_size: [16, 32]", "")
+    file.write_text(free.replace("trials: 4", "trials: 27"))
+    shown = automata("plan", str(file), "--price", "1.5,2.5,5").stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "0.06 points" in shown and "7 % of jobs" in shown and "<1 % of jobs" in shown
+
+
+def test_earlier_jobs_of_the_name_are_said_in_one_line(home: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB)
+    for count, said in enumerate(
+        ("", "an earlier job of this name is", "2 earlier jobs of this name are")
+    ):
+        done = automata("tune", str(file), "--set", "trial.resources.cpu=1000")
+        notes = [line for line in done.stderr.splitlines() if "earlier" in line]
+        assert len(notes) == (count > 0) and all(note.startswith(said) for note in notes)
+        automata("submit", str(file))
+
+
 def test_a_job_whose_driver_was_killed_says_how_to_go_on(home: Settings, tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(JOB)
     job = automata("submit", str(file)).stdout.strip()
-    assert automata("ls").stderr == ""
+    assert f"{job} waits: nobody has started it; go on with: automata resume {job}" in (
+        automata("ls").stderr
+    )
     service = LocalService(home)
     with closing(service):
         database = service.database
         token = database.take_lease(job, this_process(), 3600.0)
         database.append(job, token, [("x", "{}")], at=1.0, state="RUNNING")
-        assert "driver" not in automata("ls").stderr  # it is at work: this process
+        assert automata("ls").stderr == ""  # it is at work: this process
         with database._writing() as connection:
             connection.exec_driver_sql("UPDATE jobs SET lease_owner = ?", (gone(),))
     assert f"{job} waits: its driver has ended" in automata("ls").stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from automata_svc.cli.main import cli
+from automata_svc.cli.commands import cli
 from automata_svc.cli.world import World
 from automata_svc.errors import SpecError
 from automata_svc.jobs.connecting import Where, connect, live_server

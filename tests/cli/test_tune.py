@@ -126,6 +126,20 @@ def test_a_mistake_in_a_job_file_ends_with_two_and_names_the_file(
     assert done.exit_code == 2 and "stdin: metadata: is missing" in done.stderr
 
 
+def test_an_interrupt_that_a_library_made_an_error_of_is_an_interrupt(
+    run: Run, service: FakeService, job_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(*_: object) -> str:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise RuntimeError("the database is closed")  # noqa: B904
+
+    monkeypatch.setattr(service, "submit", submit)
+    done = run("tune", job_file)
+    assert done.exit_code == 130 and done.stderr.splitlines()[-1] == "interrupted"
+
+
 def test_the_unexpected_is_one_line_and_its_traceback_is_kept(
     run: Run, job_file: str, service: FakeService
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from automata_svc.cli.main import cli
+from automata_svc.cli.commands import cli
 from automata_svc.cli.world import World
 from automata_svc.client.http import Http
 from automata_svc.errors import Conflict, NotFound, SpecError

@@ -53,6 +53,11 @@ def trained(name: str, passes: int = 2, **params: object) -> tuple[Driver, Memor
 
 
 @every_template
+def test_the_kind_of_data_that_it_declares_is_the_one_it_works_with(name):
+    assert TEMPLATES[name].kind in (None, data_for(name).shape.kind)
+
+
+@every_template
 def test_it_refuses_data_of_another_kind_in_words(name):
     for kind in sorted(DATA):
         data = DATA[kind]()

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import create_engine, text
 
-from automata_svc.cli.main import cli
+from automata_svc.cli.commands import cli
 from automata_svc.database import BundleRow, open_database, schema
 from automata_svc.database.upgrade import (
     MIGRATIONS,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.process import ROOT, Automata
 from tests.jobs.build import job_text, trial
+from tests.test_docs import fences
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -38,6 +41,22 @@ def test_the_quick_start_runs_as_it_is_and_its_numbers_hang_together(automata: A
         assert why is None or (why.code == 0 and why.out)
     replayed = automata.run("doctor", "--replay", job)
     assert replayed.code == 0, replayed.out + replayed.err
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_readme_runs_as_it_is(automata: Automata) -> None:
+    (automata.folder / "job.yaml").write_text(
+        (ROOT / "trial_templates" / "tabular_mlp.yaml").read_text()
+    )
+    (cells,) = [
+        text for language, text in fences("README.md") if language == "python" and "frame" in text
+    ]
+    program = f"{cells}\nprint(len(frame), len(list(Path('best').iterdir())))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=automata.folder, env=automata.env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "27 5\n"), done.stderr
 
 
 def test_bring_your_own_template_and_data(automata: Automata) -> None:

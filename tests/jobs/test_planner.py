@@ -15,7 +15,10 @@ from automata_svc.jobs.recipes import RECIPES
 from automata_svc.jobs.rungs import MIN_STEPS, steps_at
 from automata_svc.settings import Settings
 from automata_svc.spec.load import parse_job
+from automata_svc.tuning.guards import GUARDS
 from automata_svc.tuning.plan import SearchPlan
+from automata_svc.tuning.schedulers import SCHEDULERS
+from automata_svc.tuning.searchers import SEARCHERS
 from tests.jobs.build import job_data, job_text, trial
 
 SPACE = {"lr": {"loguniform": [1e-3, 0.3]}, "hidden": [64, 128], "batch_size": [16, 32]}
@@ -427,6 +430,25 @@ def test_an_empty_split_is_said(tmp_path):
              train_idx=np.arange(40), val_idx=empty, test_idx=np.arange(40, 60))  # fmt: skip
     found = mistakes(job_data(trial=trial(dataset=str(tmp_path / "mine.npz"))))
     assert "empty" in found["spec.trial.dataset"] or "no row" in found["spec.trial.dataset"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *({"search": {"type": name}} for name in sorted(SEARCHERS)),
+        *({"scheduler": {"type": name}} for name in sorted(SCHEDULERS)),
+        *({"guards": [{"type": name}]} for name in sorted(GUARDS)),
+    ],
+    ids=str,
+)
+def test_whatever_is_in_a_table_can_be_named_in_a_job(spec):
+    listed = {"lr": [0.1, 0.01, 0.001], "hidden": [64, 128, 256], "batch_size": [16, 32, 64]}
+    assert minimal(space=listed, **spec).plan.trials == 27  # a grid's size
+
+
+def test_data_of_a_kind_that_the_template_does_not_work_with_is_refused_before_it_runs():
+    found = mistakes(job_data(trial=trial(template="text_classifier", dataset="digits")))
+    assert "needs text data; 'digits' is tabular" in found["spec.trial.dataset"]
 
 
 @pytest.mark.parametrize(

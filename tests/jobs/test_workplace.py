@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,3 +39,24 @@ def test_in_another_thread_there_is_nothing_to_put_off():
     with ThreadPoolExecutor(1) as pool:
         pool.submit(block).result()  # raises what the block raised
     assert handlers == [signal.default_int_handler]
+
+
+LOADS_RAY = """
+import signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ray":
+            print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+            raise SystemExit
+
+sys.meta_path.insert(0, Finder())
+from automata_svc.jobs.workplace import RayWorkplace
+RayWorkplace(None, None, None)
+"""
+
+
+def test_an_interrupt_waits_until_ray_is_loaded():
+    """Met in its Cython modules, Python prints it and goes on."""
+    done = subprocess.run([sys.executable, "-c", LOADS_RAY], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

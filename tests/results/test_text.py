@@ -38,6 +38,15 @@ def test_no_line_is_wider_than_the_terminal(make: object, width: int) -> None:
     assert max(map(len, text_of(make(), width).splitlines())) <= width
 
 
+def test_an_unconfirmed_value_of_a_whole_training_is_not_called_one_of_a_part() -> None:
+    found = result(finished(), {"metadata": {"name": "letter-mlp"}})
+    found["best"]["confirmed"] = found["confirmation"] = None
+    assert "on a part of a training" in plain_text(report(found, "", 80))
+    found["rungs"][found["best"]["rung"] - 1]["share"] = 1.0
+    text = plain_text(report(found, "http://127.0.0.1:8070", 80))
+    assert "of a whole training" in text and "server  http://127.0.0.1:8070" in text
+
+
 def test_a_report_survives_a_terminal_without_unicode() -> None:
     for state in (finished(), troubled()):
         text_of(state).translate(fig.ASCII).encode("ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -81,6 +82,14 @@ def test_a_schedule_of_its_own_is_declared_in_one_line(home, tmp_path):
     assert find_template(written(tmp_path, text), home).own_schedule
 
 
+@pytest.mark.parametrize("kind", ["'pictures'", "'te' + 'xt'", "None"])
+def test_a_kind_of_data_is_one_of_ours_written_out(home, tmp_path, kind):
+    text = GOOD.replace("class Params", "KIND = 'text'\n\n\nclass Params")
+    assert find_template(written(tmp_path, text), home).kind == "text"
+    with pytest.raises(SpecError, match="KIND is 'tabular' or 'text', nothing computed"):
+        find_template(written(tmp_path, text.replace("'text'", kind)), home)
+
+
 def test_windows_line_ends_keep_their_digest(home, tmp_path):
     path = tmp_path / "mine.py"
     path.write_bytes(GOOD.replace("\n", "\r\n").encode())
@@ -90,7 +99,7 @@ def test_windows_line_ends_keep_their_digest(home, tmp_path):
 
 BAD = """from automata_svc.trials import TrialParams
 
-OWN_SCHEDULE = 1 + 1
+OWN_SCHEDULE = 1
 
 
 class Params(TrialParams):
@@ -174,7 +183,7 @@ def test_an_unknown_name_is_told_the_nearest(home):
 
 
 def test_a_file_that_is_not_there_is_not_found(home):
-    with pytest.raises(NotFound, match="no such file"):
+    with pytest.raises(NotFound, match=f"no such file from {re.escape(str(Path.cwd()))}"):
         find_template("./nothing.py", home)
 
 

@@ -13,7 +13,6 @@ is not in Ray's documentation, it says so.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from automata_svc.tuning.runners.ray_segment import Alive, Ended, Printed, Said,
 from automata_svc.tuning.runners.ray_settings import RaySettings
 from automata_svc.tuning.runners.ray_tune import Answers, Controller, Orders, Starts
 from automata_svc.tuning.runners.ray_worker import Refs, SegmentTrainable
+from automata_svc.tuning.runners.scratch import Scratch
 
 if TYPE_CHECKING:
     from automata_svc.selection.types import Arrays
@@ -112,9 +112,11 @@ class RayRunner:
         """
         try:
             self.host.start()
-            with quiet(), tempfile.TemporaryDirectory(prefix="automata-tune-") as folder:
+            with quiet(), Scratch("automata-tune-") as folder:
                 cargo, settings = self._cargo(engine.plan), self.host.settings
-                carrier = _Carrier(engine, cargo, folder, settings, self._prints, self._hand_out)
+                carrier = _Carrier(
+                    engine, cargo, str(folder), settings, self._prints, self._hand_out
+                )
                 try:
                     self._loop(engine, carrier)
                 finally:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +14,7 @@ import ray
 
 from automata_svc.errors import AutomataError
 from automata_svc.tuning.runners.ray_settings import ENVIRONMENT, PRELOADED, SPARED, RaySettings
+from automata_svc.tuning.runners.scratch import Scratch
 
 
 class RayHost:
@@ -33,7 +32,7 @@ class RayHost:
         self._over = threading.Event()
         self._owned = False
         self._error: BaseException | None = None
-        self._folder: Path | None = None
+        self._folder: Scratch | None = None
 
     def prewarm(self) -> None:
         """Starts Ray and its first workers in the background; `start` waits for what is missing."""
@@ -65,7 +64,7 @@ class RayHost:
             self._thread.join()
             self._thread = None
             if self._folder is not None:
-                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder.close()
                 self._folder = None
 
     def _hold(self) -> None:
@@ -99,13 +98,13 @@ class RayHost:
 
     def _private(self) -> dict[str, Any]:
         base = self.settings.temp_dir or Path(os.environ.get("RAY_TMPDIR") or "/tmp")
-        self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir=base))
+        self._folder = Scratch("ray-", base)
         return {
             "num_cpus": self.settings.cpus or len(os.sched_getaffinity(0)),
             "num_gpus": self.settings.gpus,
             "include_dashboard": self.settings.dashboard,
             # Ray lets everybody write to its folder, sockets and all; nobody else gets into ours.
-            "_temp_dir": str(self._folder / "r"),
+            "_temp_dir": str(self._folder.path / "r"),
             "_system_config": {"preload_python_modules": list(PRELOADED)},
         }
 
