@@ -64,7 +64,7 @@ class Draw:
 
     size: int  # k
     index: int  # 0 for the first selection of a trial, then 1, 2, …
-    total: int  # selections in a full training (for curricula); ≥ 1
+    total: int  # selections up to a search's last rung (for curricula); ≥ 1
     seed: tuple[int, int]  # (job seed, trial number)
     batch_size: int = 32  # the trial's mini-batch, the atom of mini-batch gradient matching
 

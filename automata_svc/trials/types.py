@@ -66,7 +66,7 @@ class StrategyOrder:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     select_every: int = 1  # subset walks between selections
-    total_selections: int = 1  # in a full training, for curricula
+    total_selections: int = 1  # up to the last rung, for curricula
     artefact: str | None = None  # key of the model-free part, where the strategy has one
 
 
