@@ -60,6 +60,9 @@ class LocalService:
         self._external: External | None = None
         self._opening = threading.RLock()  # several threads may be the first
 
+    def __repr__(self) -> str:
+        return f"<jobs in {self.settings.home}>"
+
     @property
     def place(self) -> str:
         """Where its jobs are."""

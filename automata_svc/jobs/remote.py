@@ -62,6 +62,9 @@ class RemoteService:
     ) -> None:
         self.http, self._project, self._say, self._progress = http, project, say, progress
 
+    def __repr__(self) -> str:
+        return f"<jobs at {self.http.url}>"
+
     @property
     def place(self) -> str:
         """Where its jobs are."""

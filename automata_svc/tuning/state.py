@@ -145,7 +145,7 @@ class Trial:
         return self.values[max(self.values)] if self.values else None
 
 
-@dataclass
+@dataclass(repr=False)
 class JobState:
     """Everything a job's log says, ready to be asked. Only `evolve` writes to it."""
 
@@ -187,6 +187,14 @@ class JobState:
             self.rungs.append(Ranking(self.plan.mode, self.plan.ranks_by(number)))
             self.promoted.append(set())
             self.settled.append(0)
+
+    def __repr__(self) -> str:
+        """At a glance, as a notebook shows it; `results` has tables and reports."""
+        best = "" if self.result is None else f", best trial {self.result.trial}"
+        return (
+            f"<job {self.plan.job} {self.state}: {len(self.trials)} of {self.plan.trials} trials, "
+            f"price {self.price:.3g}{best}>"
+        )
 
     @property
     def state(self) -> str:

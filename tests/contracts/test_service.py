@@ -172,6 +172,12 @@ def test_a_log_replays_to_its_decisions(place: Place, done: str) -> None:
     assert place.service.replay(done) == []
 
 
+def test_a_service_and_a_job_are_shown_in_a_line(place: Place, done: str) -> None:
+    assert place.service.place in repr(place.service) and len(repr(place.service)) < 200
+    shown = repr(place.service.state(done))
+    assert done in shown and "SUCCEEDED" in shown and "price" in shown and len(shown) < 200
+
+
 def test_the_winner_is_saved_whole(place: Place, done: str, tmp_path: Path) -> None:
     files = place.service.save_best(done, tmp_path / "best")
     names = {path.name for path in files}
