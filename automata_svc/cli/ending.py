@@ -50,9 +50,13 @@ def _say_interrupted(world: World, ctx: click.Context) -> NoReturn:
 
 def _came_of_an_interrupt(error: BaseException | None) -> bool:
     """Whether a library, or the tidying up, made another error of a Ctrl-C."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    seen: set[int] = set()  # what is raised again while it is handled can be its own context
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
-    return error is not None
+    return False
 
 
 def _unexpected(world: World, error: Exception) -> str:

@@ -152,3 +152,16 @@ def test_the_unexpected_is_one_line_and_its_traceback_is_kept(
     path = done.stderr.strip().rpartition(" ")[2]
     with open(path) as kept:
         assert "ZeroDivisionError: division by zero" in kept.read()
+
+
+def test_an_error_that_is_its_own_context_ends_the_command(
+    run: Run, job_file: str, service: FakeService
+) -> None:
+    def drive(*_: object) -> object:
+        first, second = OSError("first"), OSError("the disk is full")
+        first.__context__, second.__context__ = second, first
+        raise second
+
+    service.drive = drive  # type: ignore[method-assign, assignment]
+    done = run("tune", job_file)
+    assert done.exit_code == 1 and "the disk is full" in done.stderr
